@@ -13,7 +13,7 @@ from streamer.transport.base import Lag
 
 
 class Observer:
-    """No-op base; override what you watch. Times are seconds."""
+    """No-op base; override what you watch. Times are seconds; `topic` is the input topic everywhere."""
 
     def started(self) -> None:
         """The model is warm and the loop runs."""
@@ -31,7 +31,8 @@ class Observer:
         """A window was handed to the engine."""
 
     def scored(self, facts: EngineFacts, engine_s: float) -> None:
-        """A window came back, `engine_s` after it was submitted."""
+        """A window came back, `engine_s` after it was submitted: once for every window submitted, also when what it
+        held has been dropped meanwhile."""
 
     def labelled(self, envelopes: Sequence[Envelope[Verdict]]) -> None:
         """Verdicts were reached and are about to be sent."""
@@ -40,7 +41,7 @@ class Observer:
         """An output was acknowledged; latency counts from the input's timestamp (None: it had none)."""
 
     def dead_lettered(self, topic: str) -> None:
-        """A dead letter was acknowledged; `topic` is the input topic."""
+        """A dead letter was acknowledged."""
 
     def stage(self, name: str, seconds: float, records: int) -> None:
         """One of decode, decide, encode, send worked on `records` records."""

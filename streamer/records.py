@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from streamer.facets import LabelSet
 
-P = TypeVar("P")
+P_co = TypeVar("P_co", covariant=True)
 Q = TypeVar("Q")
 
 Headers: TypeAlias = tuple[tuple[str, bytes | None], ...]
@@ -126,7 +126,7 @@ class Outbound:
 
 
 @dataclass(frozen=True, slots=True)
-class Envelope(Generic[P]):
+class Envelope(Generic[P_co]):
     """A record on the road.
 
     `value` is the input as it came; `payload` what the last stop made of it. `epoch` counts assignments and
@@ -139,7 +139,7 @@ class Envelope(Generic[P]):
     headers: Headers
     timestamp_ms: int | None
     value: bytes | None
-    payload: P
+    payload: P_co
 
     def replace(self, payload: Q) -> Envelope[Q]:
         """The same record with another payload."""

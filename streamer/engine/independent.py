@@ -80,24 +80,34 @@ class IndependentLabelModel(nn.Module):
         embedded = self.encoder.embeddings(input_ids=ids)
         return _masked_mean(encode_with_queries(self.encoder, embedded, ids.shape[1], mask), mask)
 
+    def queries(self, label_vectors: Tensor) -> Tensor:
+        """Input of the query tokens (batch, labels, hidden), in the encoder's dtype.
+
+        It depends on the label vectors (batch, labels, hidden) alone, so it can be kept with them.
+        """
+        query = label_vectors + self.query_input(label_vectors)
+        position = torch.full(query.shape[:2], self.config.query_position, device=query.device)
+        dtype = self.encoder.embeddings.word_embeddings.weight.dtype
+        return cast(Tensor, self.encoder.embeddings(inputs_embeds=query.to(dtype), position_ids=position))
+
     def forward(self, ids: Tensor, mask: Tensor, label_vectors: Tensor) -> Tensor:
         """Score labels against texts.
 
         Shapes: ids and mask (bool) (batch, tokens), tokens <= query_position; label_vectors
         (batch, labels, hidden) from `encode_labels`. Returns logits (batch, labels), float32.
         """
-        batch, tokens = ids.shape
-        labels = label_vectors.shape[1]
+        return self.score(ids, mask, label_vectors, self.queries(label_vectors))
+
+    def score(self, ids: Tensor, mask: Tensor, label_vectors: Tensor, queries: Tensor) -> Tensor:
+        """As `forward`, with the `queries` of the label vectors at hand."""
+        tokens = ids.shape[1]
         text = self.encoder.embeddings(input_ids=ids)
-        query = label_vectors + self.query_input(label_vectors)
-        position = torch.full((batch, labels), self.config.query_position, device=ids.device)
-        query = self.encoder.embeddings(inputs_embeds=query, position_ids=position)
-        states = encode_with_queries(self.encoder, torch.cat([text, query], 1), tokens, mask)
+        states = encode_with_queries(self.encoder, torch.cat([text, queries], 1), tokens, mask)
         text_feature = _masked_mean(states[:, :tokens], mask)  # (batch, hidden)
         label_feature = states[:, tokens:].float() + label_vectors.float()  # (batch, labels, hidden)
-        return self._score(text_feature, label_feature)
+        return self._head(text_feature, label_feature)
 
-    def _score(self, text: Tensor, label: Tensor) -> Tensor:
+    def _head(self, text: Tensor, label: Tensor) -> Tensor:
         """(batch, hidden), (batch, labels, hidden) -> logits (batch, labels), float32."""
         text = normalize(text + self.text_projector(text), dim=-1).float().unsqueeze(1)
         label = normalize(label + self.label_projector(label), dim=-1).float()

@@ -1,0 +1,88 @@
+"""Scores -> Verdicts: labels per facet, abstention, route.
+
+Enters: documents and their logits. Leaves: one Verdict each, by the LabelSet that the document carries.
+Scores are float32: sigmoid per label in a multi facet, softmax over the facet's labels in a single one.
+Must not know: models, Kafka.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.facets import Facet, Kind, LabelSet
+from streamer.records import Document, FacetVerdict, Scores, Verdict
+
+Matrix = NDArray[np.float32]
+
+
+def facet_scores(facet: Facet, logits: Matrix) -> Matrix:
+    """(documents, labels) logits of one facet -> scores of the same shape, in 0..1."""
+    if facet.kind is Kind.MULTI:
+        # beyond +-80 float32 knows no difference, and exp would overflow
+        return (1.0 / (1.0 + np.exp(-np.clip(logits, -80.0, 80.0)))).astype(np.float32)
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return (shifted / shifted.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def decide(documents: Sequence[Document], scores: Sequence[Scores]) -> list[Verdict]:
+    """Verdicts in the order of the documents; documents of one label set are decided together."""
+    groups: dict[int, list[int]] = defaultdict(list)
+    for i, document in enumerate(documents):
+        groups[id(document.label_set)].append(i)
+    verdicts: dict[int, Verdict] = {}
+    for members in groups.values():
+        label_set = documents[members[0]].label_set
+        logits = np.stack([scores[i].logits for i in members])  # (members, labels of all facets)
+        facets = _all_facets(label_set, logits)
+        for row, i in enumerate(members):
+            given = tuple(facet[row] for facet in facets)
+            verdicts[i] = Verdict(given, route_of(label_set, given), label_set, scores[i].truncated)
+    return [verdicts[i] for i in range(len(documents))]
+
+
+def _all_facets(label_set: LabelSet, logits: Matrix) -> list[list[FacetVerdict]]:
+    """Per facet, the verdict of every document."""
+    decided, first = [], 0
+    for facet in label_set.facets:
+        last = first + len(facet.labels)
+        decided.append(_facet(facet, facet_scores(facet, logits[:, first:last])))
+        first = last
+    return decided
+
+
+def _facet(facet: Facet, scores: Matrix) -> list[FacetVerdict]:
+    names = [label.name for label in facet.labels]
+    best = scores.max(axis=1)
+    if facet.kind is Kind.SINGLE:
+        top = scores.argmax(axis=1).tolist()
+        second = np.partition(scores, -2, axis=1)[:, -2] if scores.shape[1] > 1 else np.zeros_like(best)
+        margin = best - second
+    else:
+        margin = np.abs(scores - np.float32(facet.threshold)).min(axis=1)
+    abstained = ((best < facet.min_score) | (margin < facet.min_margin)).tolist()
+    out = []
+    for row, values in enumerate(scores.tolist()):
+        if abstained[row]:
+            labels: tuple[str, ...] = ()
+        elif facet.kind is Kind.SINGLE:
+            labels = (names[top[row]],)
+        else:
+            labels = tuple(name for name, value in zip(names, values, strict=True) if value >= facet.threshold)
+        out.append(FacetVerdict(facet.name, labels, dict(zip(names, values, strict=True)), abstained[row]))
+    return out
+
+
+def route_of(label_set: LabelSet, facets: Sequence[FacetVerdict]) -> str | None:
+    """The topic of the first route that holds; None for the stream's own output."""
+    if not label_set.routes:
+        return None
+    by_name = {facet.name: facet for facet in facets}
+    for route in label_set.routes:
+        facet = by_name[route.facet]
+        if route.label in facet.labels and facet.scores[route.label] >= route.score:
+            return route.to
+    return None

@@ -1,0 +1,97 @@
+"""Bytes -> Document or Reject.
+
+Enters: an Envelope as the source made it. Leaves: the same with a Document, or with a Reject that says why not.
+Nothing a record holds may raise here: whatever is wrong with it is a value. Must not know: models, sinks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from streamer.facets import LabelSet
+from streamer.records import Document, Envelope, Reject, Stream
+
+
+class Decoder:
+    """Decodes the records of all streams; `label_sets` by name."""
+
+    def __init__(self, *, streams: Mapping[str, Stream], label_sets: Mapping[str, LabelSet]) -> None:
+        self._by_topic = {topic: (stream, _pointers(stream)) for topic, stream in streams.items()}
+        self._label_sets = label_sets
+
+    def decode(self, envelope: Envelope[Any]) -> Document | Reject:
+        """Find the text of a record."""
+        stream, pointers = self._by_topic[envelope.position.topic]
+        value = envelope.value
+        if value is None:
+            return Reject("null_value", "the record's value is null")
+        if len(value) > stream.max_value_bytes:
+            return Reject("value_too_large", f"{len(value)} bytes; the limit is {stream.max_value_bytes}")
+        text = _json_text(value, pointers) if stream.parse_json else _plain_text(value)
+        if isinstance(text, Reject):
+            return text
+        if not text.strip():
+            return Reject("empty_text", "the text is empty")
+        return Document(text, self._label_sets[stream.label_set])
+
+
+def _pointers(stream: Stream) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """JSON pointers and their parts (RFC 6901)."""
+    return tuple(
+        (pointer, tuple(part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]))
+        for pointer in stream.text
+    )
+
+
+def _plain_text(value: bytes) -> str | Reject:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return Reject("not_utf8", f"byte {error.start} is not UTF-8")
+
+
+def _json_text(value: bytes, pointers: tuple[tuple[str, tuple[str, ...]], ...]) -> str | Reject:
+    """Strings under the pointers, joined by line breaks; places that are missing, null or blank are left out."""
+    try:
+        parsed = orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        return Reject("not_json", f"not JSON: {error}")
+    found = []
+    for pointer, parts in pointers:
+        here = parsed
+        for part in parts:
+            here = _step(here, part)
+        if here is None:
+            continue
+        if not isinstance(here, str):
+            return Reject("text_not_string", f"{pointer} holds {_kind(here)}, not a string")
+        if here.strip():
+            found.append(here)
+    if not found:
+        places = ", ".join(pointer or "the whole value" for pointer, _ in pointers)
+        return Reject("no_text", f"no text at {places}")
+    return "\n".join(found)
+
+
+def _step(here: Any, part: str) -> Any:
+    """One step of a pointer; None where there is nothing."""
+    if isinstance(here, dict):
+        return here.get(part)
+    if isinstance(here, list) and part.isascii() and part.isdigit() and len(part) < 9 and int(part) < len(here):
+        return here[int(part)]
+    return None
+
+
+def _kind(value: Any) -> str:
+    match value:
+        case bool():
+            return "a boolean"
+        case int() | float():
+            return "a number"
+        case list():
+            return "an array"
+        case _:
+            return "an object"

@@ -1,0 +1,139 @@
+"""GLiClass's uni-encoder: labels and text in one sequence, one logit per label.
+
+Enters: token ids with `<<LABEL>>` before each label and `<<SEP>>` after the last. Leaves: logits. The encoder reads
+the whole sequence; a label's feature is taken from its own tokens, the text's feature is pooled, both go through a
+projector, and a scorer compares them. Module names are those of the weights under `model.` in a GLiClass checkpoint.
+
+The encoder runs in the dtype it is given; the head always runs in float32, since its rounding would go straight
+into the logits while its cost is a few hundredths of the encoder's.
+
+Must not know: label sets, tokenizers, files, Kafka.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel
+from transformers.activations import ACT2FN
+
+from streamer.engine.gliclass_config import UniEncoderConfig
+
+# width of the `mlp` scorer: gliclass never passes its config's scorer_mlp_hidden_size on
+_SCORER_WIDTH = 256
+_EPSILON = 1e-8
+
+
+class Projector(nn.Module):
+    """hidden -> projector_size -> hidden."""
+
+    def __init__(self, config: UniEncoderConfig) -> None:
+        super().__init__()
+        hidden = int(config.encoder.hidden_size)
+        self.linear_1 = nn.Linear(hidden, config.projector_size)
+        self.act = ACT2FN[config.projector_hidden_act]
+        self.linear_2 = nn.Linear(config.projector_size, hidden)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return cast(Tensor, self.linear_2(self.act(self.linear_1(features))))
+
+
+class DotScorer(nn.Module):
+    """scorer_type `simple`: (batch, hidden) . (batch, labels, hidden) -> (batch, labels)."""
+
+    def forward(self, text: Tensor, labels: Tensor) -> Tensor:
+        return torch.einsum("bh,blh->bl", text, labels)
+
+
+class MlpScorer(nn.Module):
+    """scorer_type `mlp`: three layers over text and label side by side -> (batch, labels)."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(
+            nn.Linear(2 * hidden, _SCORER_WIDTH),
+            nn.ReLU(),
+            nn.Linear(_SCORER_WIDTH, _SCORER_WIDTH // 2),
+            nn.ReLU(),
+            nn.Linear(_SCORER_WIDTH // 2, 1),
+        )
+
+    def forward(self, text: Tensor, labels: Tensor) -> Tensor:
+        pair = torch.cat([text.unsqueeze(1).expand_as(labels), labels], dim=-1)  # (batch, labels, 2 * hidden)
+        return cast(Tensor, self.mlp(pair).squeeze(-1))
+
+
+class UniEncoder(nn.Module):
+    """Encoder, label and text features, projectors and scorer; computes what gliclass 0.1.21 computes.
+
+    One deliberate difference: gliclass's `avg` pooling also averages over the padding, so a text's scores depend on
+    its batch. Here padding is left out, which equals gliclass at batch size 1.
+    """
+
+    def __init__(self, config: UniEncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        without_pooler = {"add_pooling_layer": False} if config.encoder.model_type == "bert" else {}
+        self.encoder_model = AutoModel.from_config(config.encoder, attn_implementation="sdpa", **without_pooler)
+        self.text_projector = Projector(config)
+        self.classes_projector = Projector(config)
+        hidden = int(config.encoder.hidden_size)
+        self.scorer = MlpScorer(hidden) if config.scorer_type == "mlp" else DotScorer()
+        self.logit_scale = nn.Parameter(torch.zeros(()))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the encoder; the head is float32."""
+        return next(self.encoder_model.parameters()).dtype
+
+    def forward(self, ids: Tensor, mask: Tensor, labels: int) -> Tensor:
+        """Score one padded batch.
+
+        Shapes: ids (batch, tokens) int64; mask (batch, tokens) bool, True for a real token, padding on the right;
+        `labels` the most labels of any row, given by the caller because counting them would wait for the device.
+        Returns logits (batch, labels), float32; those beyond a row's own labels are finite and without meaning.
+        """
+        states = self.encoder_model(input_ids=ids, attention_mask=mask.long()).last_hidden_state.float()
+        text = self.text_projector(self._text_feature(states, ids, mask))  # (batch, hidden)
+        label = self.classes_projector(self._label_features(states, ids, mask, labels))  # (batch, labels, hidden)
+        if not self.config.normalize_features:
+            return cast(Tensor, self.scorer(text, label))
+        text = text / (text.norm(dim=-1, keepdim=True) + _EPSILON)
+        label = label / (label.norm(dim=-1, keepdim=True) + _EPSILON)
+        return cast(Tensor, self.scorer(text, label) * self.logit_scale)
+
+    def _label_features(self, states: Tensor, ids: Tensor, mask: Tensor, labels: int) -> Tensor:
+        """(batch, tokens, hidden) -> (batch, labels, hidden)."""
+        is_label = (ids == self.config.class_token_index) & mask  # (batch, tokens)
+        ordinal = is_label.cumsum(dim=-1)  # which label a token stands at or after, from 1
+        wanted = torch.arange(1, labels + 1, device=ids.device).view(1, -1, 1)
+        if self.config.class_token_pooling == "average":
+            span = (ordinal.unsqueeze(1) == wanted) & mask.unsqueeze(1)  # (batch, labels, tokens)
+            # unless text features are set apart, gliclass lets the last label's span run on through the text
+            if self.config.extract_text_features:
+                span = span & ~self._from_separator(ids).unsqueeze(1)
+            if not self.config.embed_class_token:
+                span = span & ~is_label.unsqueeze(1)
+            weights = span.to(states.dtype)
+            return weights @ states / weights.sum(dim=-1, keepdim=True).clamp(min=1)
+        at_label = is_label.unsqueeze(1) & (ordinal.unsqueeze(1) == wanted)  # (batch, labels, tokens), one True a label
+        position = at_label.to(torch.uint8).argmax(dim=-1)  # (batch, labels)
+        if not self.config.embed_class_token:
+            position = (position + 1).clamp(max=ids.shape[1] - 1)  # the token after the marker
+        return states.gather(1, position.unsqueeze(-1).expand(-1, -1, states.shape[-1]))
+
+    def _text_feature(self, states: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        """(batch, tokens, hidden) -> (batch, hidden)."""
+        text = self._from_separator(ids) if self.config.extract_text_features else torch.ones_like(mask)
+        if self.config.pooling_strategy == "first":
+            first = text.to(torch.uint8).argmax(dim=-1)  # (batch,)
+            return states.gather(1, first.view(-1, 1, 1).expand(-1, 1, states.shape[-1])).squeeze(1)
+        # gliclass divides by the length of the whole sequence even where it sums over the text alone
+        weights = (text & mask).to(states.dtype).unsqueeze(-1)
+        return (states * weights).sum(dim=1) / mask.sum(dim=-1, keepdim=True)
+
+    def _from_separator(self, ids: Tensor) -> Tensor:
+        """(batch, tokens) -> bool of the same shape: True from the first `<<SEP>>` on, where the text begins."""
+        return (ids == self.config.text_token_index).cumsum(dim=-1) > 0

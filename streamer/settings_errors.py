@@ -1,0 +1,55 @@
+"""A wrong setting as one line: what, where, what to do.
+
+Enters: pydantic's ValidationError. Leaves: text. Must not know: which settings there are.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """' (did you mean ...?)', or nothing when no known name is close."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def one_line(error: ValidationError, root: type[BaseModel]) -> str:
+    """The first problem in words, with its place under `root`, and how many more there are."""
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    # a union reports every branch: its tags in the path mean nothing to a reader
+    where = ".".join(str(part) for part in first["loc"] if not _is_branch(part))
+    if first["type"] == "extra_forbidden":
+        text = f"unknown key{near(str(first['loc'][-1]), _keys_at(root, first['loc'][:-1]))}"
+    elif first["type"] == "missing":
+        text = "is missing"
+    else:
+        text = first["msg"].removeprefix("Value error, ")
+        if first["type"] not in ("value_error", "too_short") and not isinstance(first["input"], dict | list):
+            text += f" (it is {first['input']!r})" if "properties" not in first["loc"] else ""
+    more = len({p["loc"] for p in problems}) - 1
+    return f"{where}: {text}".removeprefix(": ") + (f" (and {more} more)" if more else "")
+
+
+def _is_branch(part: Any) -> bool:
+    return isinstance(part, str) and (part in ("str", "int", "float", "bool", "SecretRef") or "[" in part)
+
+
+def _keys_at(root: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
+    """Names of the settings that may stand at a place in the file."""
+    model: Any = root
+    for part in path:
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            break
+        if part not in model.model_fields:
+            continue  # a name chosen by the user, or an index: the model below is already at hand
+        model = model.model_fields[part].annotation
+        for inner in get_args(model):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                model = inner
+    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []

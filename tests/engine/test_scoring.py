@@ -1,0 +1,220 @@
+"""The window's machinery, over a backend small enough to read: one row per facet, logits that say where they belong."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from streamer.engine.base import ModelInfo, Row, WindowScores
+from streamer.engine.scoring import BatchingClassifier, is_out_of_memory
+from streamer.errors import FatalError, UsageError
+from streamer.facets import Facet, Kind, Label, LabelSet
+from streamer.records import Document, Reject, Scores
+
+
+def label_set(*sizes: int) -> LabelSet:
+    """Facets of so many labels."""
+    return LabelSet(
+        "set",
+        tuple(Facet(f"f{i}", Kind.MULTI, tuple(Label(f"{i}.{k}") for k in range(n))) for i, n in enumerate(sizes)),
+    )
+
+
+class FacetRows:
+    """A row per facet, costing the text's length; logit = length of the text * 100 + place of the label in the set.
+
+    A batch of more than `most_rows` rows, or with a row of facet `poison` of a text starting with 'p', runs out of
+    memory. A text starting with 'n' gets a NaN, one starting with 'x' breaks the model.
+    """
+
+    def __init__(self, *, most_rows: int = 1000, poison: int = 0) -> None:
+        self.most_rows = most_rows
+        self.poison = poison
+        self.prepared: list[str] = []
+        self.batches: list[int] = []
+        self.threads: set[str] = set()
+
+    def describe(self) -> ModelInfo:
+        return ModelInfo("rows", "r1", "cpu", "float32", 512)
+
+    def prepare(self, label_set: LabelSet) -> None:
+        if label_set.prompt is not None:
+            raise UsageError("no prompts here")
+        self.prepared.append(label_set.scoring_key)
+
+    def rows(self, documents: Sequence[Document]) -> list[Row]:
+        rows = []
+        for index, document in enumerate(documents):
+            first = 0
+            for place, facet in enumerate(document.label_set.facets):
+                labels, cost = len(facet.labels), len(document.text)
+                ids = (ord(document.text[0]), place)
+                rows.append(Row(index, first, labels, cost, cost - place, place == 1, ids, facet.name))
+                first += labels
+        return rows
+
+    def forward(self, rows: Sequence[Row]) -> NDArray[np.float32]:
+        self.threads.add(threading.current_thread().name)
+        if len(rows) > self.most_rows or any(tuple(row.ids) == (ord("p"), self.poison) for row in rows):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        if any(row.ids[0] == ord("x") for row in rows):
+            raise ValueError("weights eaten")
+        self.batches.append(len(rows))
+        out = np.full((len(rows), max(row.labels for row in rows)), -1.0, dtype=np.float32)
+        for line, row in zip(out, rows, strict=True):
+            line[: row.labels] = row.cost_tokens * 100 + row.first_label + np.arange(row.labels)
+            if row.ids[0] == ord("n"):
+                line[0] = np.nan
+        return out
+
+
+def make(backend: FacetRows, *, max_tokens: int = 10_000) -> BatchingClassifier:
+    return BatchingClassifier(backend=backend, max_tokens=max_tokens, batch_cost_tokens=max_tokens)
+
+
+def run(classifier: BatchingClassifier, documents: Sequence[Document]) -> WindowScores:
+    window = classifier.submit(documents).wait(10.0)
+    assert window is not None
+    return window
+
+
+def expected(document: Document) -> list[float]:
+    return [len(document.text) * 100.0 + place for place in range(len(document.label_set.labels))]
+
+
+def check(documents: Sequence[Document], answers: Sequence[Scores | Reject]) -> None:
+    for document, answer in zip(documents, answers, strict=True):
+        assert isinstance(answer, Scores)
+        assert answer.logits.dtype == np.float32
+        assert answer.logits.tolist() == expected(document)
+
+
+DOCUMENTS = [
+    Document("a" * 7, label_set(3, 2)),
+    Document("a", label_set(1)),
+    Document("a" * 30, label_set(2, 4, 1)),
+    Document("a" * 2, label_set(3, 2)),
+]
+
+
+@pytest.mark.parametrize("max_tokens", [1, 20, 64, 10_000])
+def test_logits_of_several_rows_come_back_in_the_order_of_documents_and_labels(max_tokens: int) -> None:
+    classifier = make(FacetRows(), max_tokens=max_tokens)
+    window = run(classifier, DOCUMENTS)
+    check(DOCUMENTS, window.scores)
+    classifier.close()
+
+
+def test_a_document_counts_its_text_once_and_is_truncated_when_any_row_is() -> None:
+    classifier = make(FacetRows())
+    answers = run(classifier, DOCUMENTS).scores
+    assert [(a.tokens, a.truncated) for a in answers if isinstance(a, Scores)] == [
+        (7, True),
+        (1, False),
+        (30, True),
+        (2, True),
+    ]
+    classifier.close()
+
+
+def test_facts_are_counted_and_measured() -> None:
+    classifier = make(FacetRows(), max_tokens=90)
+    facts = run(classifier, DOCUMENTS).facts
+    # rows of 30, 30, 30 | 7, 7, 2, 2, 1
+    assert (facts.documents, facts.batches) == (4, 2)
+    assert facts.tokens == 3 * 30 + 2 * 7 + 2 * 2 + 1
+    assert facts.padded_tokens == 3 * 30 + 5 * 7
+    assert facts.tokenise_s >= 0.0
+    assert facts.forward_s > 0.0
+    classifier.close()
+
+
+def test_a_window_too_big_for_the_device_is_split_until_it_fits() -> None:
+    backend = FacetRows(most_rows=3)
+    classifier = make(backend)
+    documents = [Document("a" * n, label_set(2)) for n in range(1, 12)]
+    window = run(classifier, documents)
+    check(documents, window.scores)
+    assert sum(backend.batches) == 11
+    assert window.facts.batches == len(backend.batches)
+    assert max(backend.batches) <= 3
+    classifier.close()
+
+
+def test_a_document_that_fails_alone_in_one_of_its_rows_is_a_reject() -> None:
+    classifier = make(FacetRows(poison=1))
+    documents = [Document("aa", label_set(2, 2)), Document("pp", label_set(2, 2)), Document("aaa", label_set(2, 2))]
+    before, poisoned, after = run(classifier, documents).scores
+    check([documents[0], documents[2]], [before, after])
+    assert isinstance(poisoned, Reject)
+    assert poisoned.code == "engine_out_of_memory"
+    check(documents[:1], run(classifier, documents[:1]).scores)  # and the next window is served
+    classifier.close()
+
+
+def test_scores_that_are_no_numbers_are_rejects() -> None:
+    classifier = make(FacetRows())
+    documents = [Document("aa", label_set(2)), Document("nn", label_set(2, 1)), Document("aaa", label_set(2))]
+    before, broken, after = run(classifier, documents).scores
+    check([documents[0], documents[2]], [before, after])
+    assert isinstance(broken, Reject)
+    assert broken.code == "engine_not_finite"
+    classifier.close()
+
+
+def test_a_failure_of_the_model_stops_it_for_good() -> None:
+    classifier = make(FacetRows())
+    with pytest.raises(FatalError, match="model 'rows' failed: ValueError: weights eaten"):
+        run(classifier, [Document("xx", label_set(1))])
+    with pytest.raises(FatalError, match="weights eaten"):
+        classifier.submit(DOCUMENTS)
+    with pytest.raises(FatalError, match="weights eaten"):
+        classifier.warm_up([label_set(1)])
+    classifier.close()
+
+
+def test_a_refused_label_set_harms_nothing() -> None:
+    classifier = make(FacetRows())
+    refused = LabelSet("set", label_set(1).facets, prompt="think")
+    with pytest.raises(UsageError, match="no prompts here"):
+        classifier.warm_up([label_set(1), refused])
+    with pytest.raises(UsageError, match="no prompts here"):
+        run(classifier, [Document("a", refused)])
+    check(DOCUMENTS, run(classifier, DOCUMENTS).scores)
+    classifier.close()
+
+
+def test_warm_up_prepares_and_runs_on_the_thread_that_serves() -> None:
+    backend = FacetRows()
+    classifier = make(backend)
+    sets = [label_set(1), label_set(2, 3)]
+    classifier.warm_up(sets)
+    assert set(backend.prepared) == {one.scoring_key for one in sets}
+    assert sum(backend.batches) == 3
+    run(classifier, DOCUMENTS)
+    assert len(backend.threads) == 1
+    assert threading.current_thread().name not in backend.threads
+    classifier.close()
+
+
+def test_a_model_that_does_not_fit_fails_at_warm_up() -> None:
+    classifier = make(FacetRows(most_rows=0))
+    with pytest.raises(FatalError, match="engine_out_of_memory"):
+        classifier.warm_up([label_set(1)])
+    classifier.close()
+
+
+def test_what_counts_as_out_of_memory() -> None:
+    with pytest.raises(RuntimeError) as cpu:
+        torch.empty(1 << 55)
+    assert is_out_of_memory(cpu.value)
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"))
+    assert is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
+    assert is_out_of_memory(MemoryError())
+    assert not is_out_of_memory(RuntimeError("CUDA error: device-side assert triggered"))
+    assert not is_out_of_memory(ValueError("out of memory"))

@@ -1,0 +1,88 @@
+"""Scores to labels: softmax or sigmoid, thresholds, abstention, routes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamer.decide import decide, facet_scores
+from streamer.facets import Facet, Kind, Label, LabelSet, Route
+from streamer.records import Document, Scores, Verdict
+
+MOOD = Facet("mood", Kind.SINGLE, (Label("bad"), Label("good")))
+TOPIC = Facet("topic", Kind.MULTI, (Label("billing"), Label("outage"), Label("login")))
+
+
+def scores(*logits: float, truncated: bool = False) -> Scores:
+    return Scores(np.array(logits, dtype=np.float32), 3, truncated)
+
+
+def one(label_set: LabelSet, *logits: float) -> Verdict:
+    return decide([Document("x", label_set)], [scores(*logits)])[0]
+
+
+def test_single_takes_the_best_and_multi_all_above_the_threshold() -> None:
+    verdict = one(LabelSet("l", (MOOD, TOPIC)), 0.0, 2.0, 1.0, -1.0, 0.0)
+    mood, topic = verdict.facets
+    assert mood.labels == ("good",)
+    assert mood.scores == pytest.approx({"bad": 0.1192, "good": 0.8808}, abs=1e-4)
+    assert topic.labels == ("billing", "login")  # a score equal to the threshold holds
+    assert topic.scores == pytest.approx({"billing": 0.7311, "outage": 0.2689, "login": 0.5}, abs=1e-4)
+    assert not mood.abstained
+    assert not topic.abstained
+    assert verdict.route is None
+
+
+@pytest.mark.parametrize(
+    ("facet", "logits", "abstained"),
+    [
+        (Facet("f", Kind.SINGLE, MOOD.labels, min_score=0.9), (0.0, 2.0), True),
+        (Facet("f", Kind.SINGLE, MOOD.labels, min_score=0.8), (0.0, 2.0), False),
+        (Facet("f", Kind.SINGLE, MOOD.labels, min_margin=0.8), (0.0, 2.0), True),
+        (Facet("f", Kind.SINGLE, MOOD.labels, min_margin=0.7), (0.0, 2.0), False),
+        (Facet("f", Kind.MULTI, MOOD.labels, min_margin=0.1), (0.1, 3.0), True),
+        (Facet("f", Kind.MULTI, MOOD.labels, min_margin=0.1), (-1.0, 3.0), False),
+        (Facet("f", Kind.MULTI, MOOD.labels, min_score=0.9), (0.0, 2.0), True),
+    ],
+)
+def test_abstention(facet: Facet, logits: tuple[float, ...], abstained: bool) -> None:
+    given_ = one(LabelSet("l", (facet,)), *logits).facets[0]
+    assert given_.abstained is abstained
+    assert (given_.labels == ()) is abstained
+    assert set(given_.scores) == {"bad", "good"}
+
+
+def test_the_first_route_that_holds_wins() -> None:
+    routes = (
+        Route("topic", "outage", 0.9, "urgent"),
+        Route("topic", "outage", 0.0, "ops"),
+        Route("mood", "bad", 0, "x"),
+    )
+    label_set = LabelSet("l", (MOOD, TOPIC), routes=routes)
+    assert one(label_set, 5, 0, 0, 5, 0).route == "urgent"
+    assert one(label_set, 5, 0, 0, 1, 0).route == "ops"
+    assert one(label_set, 5, 0, 0, -1, 0).route == "x"
+    assert one(label_set, 0, 5, 0, -1, 0).route is None
+
+
+def test_label_sets_mix_in_a_window_and_order_holds() -> None:
+    sets = [LabelSet("a", (MOOD,)), LabelSet("b", (TOPIC,))]
+    documents = [Document(str(i), sets[i % 2]) for i in range(7)]
+    answers = [scores(*([-i, i] if i % 2 == 0 else [i, -i, -i]), truncated=i == 3) for i in range(7)]
+    verdicts = decide(documents, answers)
+    assert [verdict.label_set.name for verdict in verdicts] == list("abababa")
+    assert [verdict.truncated for verdict in verdicts] == [i == 3 for i in range(7)]
+    assert verdicts[4].facets[0].labels == ("good",)
+    assert decide([], []) == []
+
+
+@given(st.lists(st.floats(-1e4, 1e4, width=32), min_size=2, max_size=6))
+def test_scores_are_probabilities(logits: list[float]) -> None:
+    rows = np.array([logits], dtype=np.float32)
+    single = facet_scores(Facet("f", Kind.SINGLE, ()), rows)
+    multi = facet_scores(Facet("f", Kind.MULTI, ()), rows)
+    assert single.sum() == pytest.approx(1.0, abs=1e-5)
+    assert ((multi >= 0) & (multi <= 1)).all()
+    assert single.dtype == multi.dtype == np.float32

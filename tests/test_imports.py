@@ -1,0 +1,114 @@
+"""Imports point one way, and heavy libraries stay where they belong."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "streamer"
+
+# module prefix -> prefixes inside the package it may import (itself always)
+VOCABULARY = {"streamer.records", "streamer.facets", "streamer.errors"}
+ALLOWED: dict[str, set[str]] = {
+    "streamer.errors": set(),
+    "streamer.facets": set(),
+    "streamer.records": {"streamer.facets"},
+    "streamer.observe": VOCABULARY | {"streamer.engine.base", "streamer.transport.base"},
+    "streamer.engine": VOCABULARY,
+    "streamer.transport": VOCABULARY,
+    "streamer.telemetry": VOCABULARY | {"streamer.observe", "streamer.engine.base", "streamer.transport.base"},
+    "streamer.settings_errors": set(),
+    "streamer.settings": VOCABULARY | {"streamer.settings_errors"},
+    "streamer.decode": VOCABULARY,
+    "streamer.gather": VOCABULARY,
+    "streamer.decide": VOCABULARY,
+    "streamer.offsets": VOCABULARY,
+    "streamer.encode": VOCABULARY | {"streamer.engine.base"},
+    "streamer.pipeline": VOCABULARY
+    | {
+        "streamer.engine.base",
+        "streamer.transport.base",
+        "streamer.observe",
+        "streamer.decode",
+        "streamer.gather",
+        "streamer.decide",
+        "streamer.encode",
+        "streamer.offsets",
+    },
+}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add(node.module or "")
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+def rule_of(module: str) -> str | None:
+    """The longest rule that covers a module."""
+    fitting = [rule for rule in ALLOWED if module == rule or module.startswith(rule + ".")]
+    return max(fitting, key=len, default=None)
+
+
+MODULES = {module_name(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if rule_of(m) is not None])
+def test_imports_point_one_way(module: str) -> None:
+    rule = rule_of(module)
+    assert rule is not None
+    allowed = ALLOWED[rule] | {rule}
+    for name in imported(MODULES[module]):
+        if name.startswith("streamer."):
+            fine = any(name == one or name.startswith(one + ".") for one in allowed)
+            assert fine, f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("streamer.")])
+def test_only_its_owner_imports_a_heavy_library(module: str) -> None:
+    owners = {
+        "confluent_kafka": ("streamer.transport.",),
+        "torch": ("streamer.engine.", "streamer.tuning.", "streamer.bench"),
+        "transformers": ("streamer.engine.", "streamer.bench"),
+        "prometheus_client": ("streamer.telemetry.prometheus",),
+        "starlette": ("streamer.telemetry.http",),
+        "uvicorn": ("streamer.telemetry.http",),
+    }
+    for name in imported(MODULES[module]):
+        owner = owners.get(name.partition(".")[0])
+        if owner is not None:
+            assert module.startswith(owner), f"{module} imports {name}"
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("streamer.engine.base", "confluent_kafka"),
+        ("streamer.engine.scoring", "confluent_kafka"),
+        ("streamer.transport.kafka_source", "torch"),
+        ("streamer.transport.kafka_sink", "torch"),
+        ("streamer.transport.embedded", "torch"),
+        ("streamer.pipeline", "torch"),
+        ("streamer.pipeline", "confluent_kafka"),
+        ("streamer.cli", "torch"),
+        ("streamer.cli", "transformers"),
+    ],
+)
+def test_importing_does_not_bring(module: str, absent: str) -> None:
+    code = f"import sys, {module}; sys.exit({absent!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
