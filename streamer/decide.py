@@ -23,9 +23,9 @@ def facet_scores(facet: Facet, logits: Matrix) -> Matrix:
     """(documents, labels) logits of one facet -> scores of the same shape, in 0..1."""
     if facet.kind is Kind.MULTI:
         # beyond +-80 float32 knows no difference, and exp would overflow
-        return (1.0 / (1.0 + np.exp(-np.clip(logits, -80.0, 80.0)))).astype(np.float32)
+        return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logits, -80.0, 80.0))), dtype=np.float32)
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return (shifted / shifted.sum(axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
 def decide(documents: Sequence[Document], scores: Sequence[Scores]) -> list[Verdict]:

@@ -106,6 +106,7 @@ class LimitsSettings(_Part):
     max_uncommitted_records: int = Field(10_000, ge=1, description="the most a crash can repeat")
     commit_interval_ms: int = Field(500, ge=1)
     drain_timeout_s: float = Field(30.0, gt=0, description="time to finish work at shutdown or rebalance")
+    max_dead_letter_bytes: int = Field(900_000, ge=0, description="a larger input value is cut in its dead letter")
 
 
 class HttpSettings(_Part):
@@ -114,6 +115,8 @@ class HttpSettings(_Part):
     enabled: bool = True
     host: str = "127.0.0.1"
     port: int = Field(9464, ge=0, le=65535, description="0: any free port")
+    stuck_after_s: float = Field(30.0, gt=0, description="unhealthy when the loop has not gone round for so long")
+    engine_stuck_after_s: float = Field(120.0, gt=0, description="unhealthy when a window takes longer")
 
 
 class LogSettings(_Part):
@@ -375,3 +378,11 @@ def build_settings(content: dict[str, Any], *, origin: str) -> Settings:
         return Settings(**content)
     except ValidationError as error:
         raise UsageError(f"{origin}: {one_line(error, Settings)}") from None
+
+
+def build_model_settings(content: dict[str, Any]) -> ModelSettings:
+    """Validate model settings given on the command line."""
+    try:
+        return ModelSettings(**content)
+    except ValidationError as error:
+        raise UsageError(f"model: {one_line(error, ModelSettings)}") from None

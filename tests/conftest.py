@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 
 @pytest.fixture(scope="session")
-def tiny_bundled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_bundled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A model directory of the bundled architecture: random weights, hidden 32, 2 layers, 47 text positions.
 
-    Its tokenizer spells: every latin letter, digit and punctuation mark is a token.
+    Its tokenizer spells: every latin letter, digit and punctuation mark is a token. While it is in use torch keeps
+    to one thread: work this small only waits for a second one.
     """
     import torch  # here, so that tests without a model do not load it
 
     from streamer.engine.independent import IndependentConfig, IndependentLabelModel
     from streamer.engine.loading import save_independent
 
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     tokenizer = _spelling_tokenizer()
     encoder = {
         "vocab_size": 128,
@@ -39,7 +43,8 @@ def tiny_bundled(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 weight.normal_(0.0, 0.15, generator=generator)
     directory = tmp_path_factory.mktemp("tiny-bundled")
     save_independent(model, directory, tokenizer=tokenizer, dtype=torch.float32)
-    return directory
+    yield directory
+    torch.set_num_threads(threads)
 
 
 def _spelling_tokenizer() -> str:

@@ -12,16 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from streamer.engine.base import ModelInfo, Row
-from streamer.engine.loading import TOKENIZER, load_independent, weights_revision
+from streamer.engine.loading import load_independent, read_tokenizer, weights_revision
 from streamer.errors import UsageError
 from streamer.facets import LabelSet
 from streamer.records import Document
@@ -52,17 +52,25 @@ def pad(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
 
 
 class BundledBackend:
-    """IndependentLabelModel with its tokenizer, in float32 or with the encoder in `dtype`."""
+    """IndependentLabelModel with its tokenizer, the encoder in `dtype`.
+
+    Label sets must be prepared before documents that carry them are turned into rows. Raises UsageError for a
+    directory that does not hold such a model.
+    """
 
     def __init__(self, *, directory: Path, name: str, device: torch.device, dtype: torch.dtype) -> None:
-        self._tokenizer = _load_tokenizer(directory)
+        revision = weights_revision(directory)
+        self._tokenizer = read_tokenizer(directory)
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self._tokenizer.encode_special_tokens = True  # "[SEP]" in a user's text is five characters, not its end
         self._model = load_independent(directory).to(device)
         # the heads stay in float32: they are small, and their dot product is scaled up about tenfold
-        self._model.encoder.to(dtype)
+        cast(nn.Module, self._model.encoder).to(dtype)
         self._device = device
         self._info = ModelInfo(
             name=name,
-            revision=weights_revision(directory),
+            revision=revision,
             device=str(device),
             dtype=str(dtype).removeprefix("torch."),
             window_tokens=self._model.config.text_tokens,
@@ -145,15 +153,3 @@ def _refuse_unservable(label_set: LabelSet) -> None:
                 f"label set '{label_set.name}': the bundled model takes no {what}; say it in the labels' "
                 "descriptions, or use a GLiClass checkpoint (model.name)"
             )
-
-
-def _load_tokenizer(directory: Path) -> Tokenizer:
-    path = directory / TOKENIZER
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises nothing narrower
-        raise UsageError(f"{path}: not a readable tokenizer ({error})") from None
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    tokenizer.encode_special_tokens = True  # "[SEP]" in a user's text is five characters, not the end of it
-    return tokenizer

@@ -76,7 +76,9 @@ class UniEncoder(nn.Module):
         super().__init__()
         self.config = config
         without_pooler = {"add_pooling_layer": False} if config.encoder.model_type == "bert" else {}
-        self.encoder_model = AutoModel.from_config(config.encoder, attn_implementation="sdpa", **without_pooler)
+        self.encoder_model = AutoModel.from_config(  # type: ignore[no-untyped-call]
+            config.encoder, attn_implementation="sdpa", **without_pooler
+        )
         self.text_projector = Projector(config)
         self.classes_projector = Projector(config)
         hidden = int(config.encoder.hidden_size)
@@ -86,7 +88,7 @@ class UniEncoder(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """Dtype of the encoder; the head is float32."""
-        return next(self.encoder_model.parameters()).dtype
+        return cast(torch.dtype, self.encoder_model.dtype)
 
     def forward(self, ids: Tensor, mask: Tensor, labels: int) -> Tensor:
         """Score one padded batch.
@@ -109,7 +111,7 @@ class UniEncoder(nn.Module):
         is_label = (ids == self.config.class_token_index) & mask  # (batch, tokens)
         ordinal = is_label.cumsum(dim=-1)  # which label a token stands at or after, from 1
         wanted = torch.arange(1, labels + 1, device=ids.device).view(1, -1, 1)
-        if self.config.class_token_pooling == "average":
+        if self.config.class_token_pooling == "average":  # noqa: S105
             span = (ordinal.unsqueeze(1) == wanted) & mask.unsqueeze(1)  # (batch, labels, tokens)
             # unless text features are set apart, gliclass lets the last label's span run on through the text
             if self.config.extract_text_features:

@@ -70,9 +70,9 @@ class RowTokeniser:
         self._facet_mode = facet_mode
         self._window_tokens = window_tokens
         self._has_examples = self._tokenizer.token_to_id(EXAMPLE) is not None
-        with_ends = self._tokenizer.encode(SEP).ids
-        middle = with_ends.index(self._tokenizer.token_to_id(SEP))
-        self._start, self._end = with_ends[:middle], with_ends[middle + 1 :]
+        with_ends = self._tokenizer.encode(SEP)
+        middle = with_ends.tokens.index(SEP)
+        self._start, self._end = with_ends.ids[:middle], with_ends.ids[middle + 1 :]
         self._prepared: dict[str, _Prepared] = {}
 
     def prepare(self, label_set: LabelSet) -> None:
@@ -81,8 +81,8 @@ class RowTokeniser:
         Raises UsageError naming label set and facet where labels, prompt or examples hold a control token of this
         model, examples name no label, the model knows no examples, or too little room is left for a text.
         """
-        if label_set.scoring_key not in self._prepared:
-            self._prepared[label_set.scoring_key] = self._prepare(label_set)
+        if label_set.version not in self._prepared:
+            self._prepared[label_set.version] = self._prepare(label_set)
 
     def rows(self, documents: Sequence[Document]) -> list[Row]:
         """Rows of a window, in order of documents; facets in the order of the label set.
@@ -91,7 +91,7 @@ class RowTokeniser:
         """
         for document in documents:
             self.prepare(document.label_set)
-        prepared = [self._prepared[document.label_set.scoring_key] for document in documents]
+        prepared = [self._prepared[document.label_set.version] for document in documents]
         texts = self._encode_texts([document.text for document in documents], prepared)
         return [
             _row(index, frame, ids, label_set.lead_tokens)

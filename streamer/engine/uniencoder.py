@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from streamer.engine.base import ModelInfo, Row
+from streamer.engine.loading import load_uniencoder, read_tokenizer, weights_revision
 from streamer.engine.model import UniEncoder
 from streamer.engine.tokenise import LABEL, SEP, FacetMode, RowTokeniser
 from streamer.errors import UsageError
@@ -90,6 +92,21 @@ class UniEncoderBackend:
         on_device = torch.from_numpy(ids).to(self._device)
         real = on_device >= 0
         return on_device.masked_fill(~real, self._padding_id), real
+
+
+def open_uniencoder(
+    directory: Path, *, facet_mode: FacetMode, device: torch.device, dtype: torch.dtype, max_row_tokens: int, name: str
+) -> UniEncoderBackend:
+    """Load a GLiClass checkpoint from a directory; its revision is a digest of its weights. Raises UsageError."""
+    return UniEncoderBackend(
+        model=load_uniencoder(directory, dtype=dtype),
+        tokenizer=read_tokenizer(directory),
+        facet_mode=facet_mode,
+        device=device,
+        max_row_tokens=max_row_tokens,
+        name=name,
+        revision=weights_revision(directory),
+    )
 
 
 def _check_tokenizer(tokenizer: Tokenizer, model: UniEncoder) -> None:

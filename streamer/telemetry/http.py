@@ -25,7 +25,7 @@ from streamer.errors import UsageError
 from streamer.telemetry.health import Health, Report
 
 _MAX_REQUEST_HEAD_BYTES = 16 * 1024
-_MAX_CONNECTIONS = 64  # beyond these, requests are answered 503
+_MAX_CONNECTIONS = 256  # with more of them open, requests are answered 503
 _KEEP_ALIVE_S = 5
 _SHUTDOWN_S = 1  # a response still under way at shutdown is cut off after this
 

@@ -34,8 +34,8 @@ _SECRET_ASSIGNED = re.compile(
 )
 _SECRET_IN_URL = re.compile(r"(://[^/\s:@]*:)[^/\s@]+(?=@)")
 
-# libraries that install handlers of their own when imported
-_LIBRARIES = ("transformers", "huggingface_hub", "uvicorn")
+# libraries that write to stderr by handlers of their own, installed when they are imported
+_SELF_WILLED_LIBRARIES = ("transformers", "huggingface_hub")
 
 _REJECTS_EVERY_S = 1.0
 
@@ -70,6 +70,22 @@ def _mask_event(logger: Any, method: str, event: MutableMapping[str, Any]) -> di
     return masked
 
 
+class _Propagating(logging.Logger):
+    """A library's logger that hands everything on, whatever the library sets up: these libraries are imported late,
+    long after logs are configured."""
+
+    def addHandler(self, hdlr: logging.Handler) -> None:  # noqa: N802 - the standard library's name
+        """Takes none."""
+
+    @property
+    def propagate(self) -> bool:
+        return True
+
+    @propagate.setter
+    def propagate(self, value: bool) -> None:
+        pass
+
+
 def configure_logs(
     *, level: Literal["debug", "info", "warning", "error"], form: Literal["json", "console"], stream: TextIO
 ) -> None:
@@ -77,7 +93,7 @@ def configure_logs(
 
     Times are ISO 8601 UTC; an exception is one field (`exception`: a list of type, value and frames in JSON, the
     traceback's text on a console), never with local variables, which hold texts. Handlers that others have installed
-    are removed; a library imported later may install its own, so call this again, with the same effect, after that.
+    are removed. Belongs to the start of a process; a later call replaces what an earlier one has set.
     """
     level_number = logging.getLevelNamesMapping()[level.upper()]
     stamp: list[Processor] = [
@@ -85,6 +101,7 @@ def configure_logs(
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
     ]
     handler = logging.StreamHandler(stream)
+    handler.setLevel(level_number)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*stamp, structlog.stdlib.add_logger_name],
@@ -94,11 +111,10 @@ def configure_logs(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(level_number, logging.WARNING))
-    for name in _LIBRARIES:
+    for name in _SELF_WILLED_LIBRARIES:
         library = logging.getLogger(name)
         library.handlers.clear()
-        library.setLevel(logging.NOTSET)
-        library.propagate = True
+        library.__class__ = _Propagating
     logging.captureWarnings(True)
     ours = logging.getLogger("streamer")
     ours.setLevel(level_number)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from streamer.errors import UsageError
@@ -36,7 +37,11 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
         raise UsageError(f"{path}: no such file")
     match path.suffix:
         case ".parquet":
-            for batch in pq.ParquetFile(path).iter_batches():
+            try:
+                file = pq.ParquetFile(path)
+            except pa.ArrowInvalid:
+                raise UsageError(f"{path}: not a parquet file") from None
+            for batch in file.iter_batches():
                 yield from batch.to_pylist()
         case ".jsonl" | ".ndjson":
             with path.open(encoding="utf-8") as lines:

@@ -31,10 +31,12 @@ class TrainSettings:
     """Everything that decides a training run, beside the data.
 
     Rates are AdamW's; `text_tokens` and `label_tokens` are where texts and label wordings are cut, CLS and SEP
-    counted; `window` examples are sorted by length and cut into batches of `batch`.
+    counted; `window` examples are sorted by length and cut into batches of `batch`. The learning rate decays over
+    `steps`; the run ends after `stop_after` of them.
     """
 
     steps: int
+    stop_after: int
     seed: int
     batch: int = 32
     window: int = 128
@@ -131,17 +133,17 @@ class Trainer:
         settings = self._settings
         pending: list[list[Example]] = []
         loss_sum, since = 0.0, 0
-        for step in range(settings.steps):
+        for step in range(settings.stop_after):
             if not pending:
                 pending = self._window(step)
             loss_sum += self._step(pending.pop())
             since += 1
-            if (step + 1) % 20 == 0 or step + 1 == settings.steps:
+            if (step + 1) % 20 == 0 or step + 1 == settings.stop_after:
                 progress(step + 1, loss_sum / since)
                 loss_sum, since = 0.0, 0
             if (step + 1) % settings.checkpoint_steps == 0:
                 self._save(step + 1)
-        self._save(settings.steps)
+        self._save(settings.stop_after)
 
     def _window(self, step: int) -> list[list[Example]]:
         """Batches of about equal text length; the number of labels grows over the first half of the run."""

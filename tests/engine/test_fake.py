@@ -17,9 +17,7 @@ from streamer.records import Document, Reject, Scores
 MOOD = LabelSet("mood", (Facet("mood", Kind.SINGLE, (Label("good"), Label("bad"), Label("odd", "neither"))),))
 
 
-def make(
-    slept: list[float], *, out_of_memory: Collection[str] = (), failing: Collection[str] = ()
-) -> FakeClassifier:
+def make(slept: list[float], *, out_of_memory: Collection[str] = (), failing: Collection[str] = ()) -> FakeClassifier:
     return FakeClassifier(
         window_tokens=100,
         max_tokens=1000,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from random import Random
 
 from hypothesis import given
@@ -42,7 +43,7 @@ def test_no_batch_pads_more_than_another_batch_would_cost(costs: list[int], max_
 def test_a_batch_is_closed_only_for_a_reason(costs: list[int], max_tokens: int, batch_cost: int) -> None:
     """The first row of the next batch would have broken the budget or the bound on padding."""
     batches = pack(costs, max_tokens=max_tokens, batch_cost_tokens=batch_cost)
-    for batch, following in zip(batches, batches[1:], strict=False):
+    for batch, following in pairwise(batches):
         joined = [*batch, following[0]]
         padding = padded_tokens(costs, joined) - sum(costs[row] for row in joined)
         assert padded_tokens(costs, joined) > max_tokens or padding > batch_cost
@@ -58,6 +59,11 @@ def test_padding_is_a_fraction_of_what_arrival_order_pads() -> None:
     wasted = sum(padded_tokens(costs, batch) for batch in batches) - tokens
     assert wasted < 0.05 * wasted_by_arrival
     assert len(batches) < 2 * len(arrival)
+
+
+def test_a_batch_may_pad_exactly_what_another_batch_would_cost() -> None:
+    assert pack([7, 7, 7], max_tokens=100, batch_cost_tokens=0) == [[0, 1, 2]]
+    assert pack([5, 9, 8, 8], max_tokens=100, batch_cost_tokens=2) == [[1, 2, 3], [0]]
 
 
 def test_nothing_to_pack() -> None:

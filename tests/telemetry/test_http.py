@@ -118,12 +118,12 @@ def test_only_get_and_head(server: TelemetryServer, path: str) -> None:
         assert ask(server, path, method, b"x" * 100).status == 405
 
 
-def test_a_request_head_without_end_is_refused(server: TelemetryServer) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
-    connection.request("GET", "/metrics", headers={"X-Long": "a" * 60_000})
-    with connection.getresponse() as response:
-        assert response.status == 400
-    connection.close()
+def test_a_request_head_without_end_is_cut_off(server: TelemetryServer) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(b"GET /metrics HTTP/1.1\r\nX-Long: ")
+        with pytest.raises(ConnectionError):
+            connection.sendall(b"a" * (32 << 20))
+    assert ask(server, "/healthz").status == 200
 
 
 def test_a_port_in_use_is_one_clear_line(server: TelemetryServer, health: Health, metrics: PrometheusObserver) -> None:

@@ -1,0 +1,232 @@
+"""Composition root: the only place that names concrete classes.
+
+Enters: Settings. Leaves: a Classifier, a running Pipeline. Heavy libraries are imported where they are needed, so
+that wrong settings are told before torch is loaded.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from threading import Event
+
+from streamer.decode import Decoder
+from streamer.encode import Encoder
+from streamer.engine.base import Backend, Classifier, ModelInfo
+from streamer.errors import UsageError
+from streamer.facets import LabelSet
+from streamer.gather import Gather
+from streamer.observe import Observer, Observers
+from streamer.pipeline import Pipeline
+from streamer.settings import EMBEDDED, ModelSettings, Settings
+
+BUNDLED, FAKE = "bundled", "fake"
+FAKE_WINDOW_TOKENS = 512
+CPU_WINDOW_RECORDS, ACCELERATOR_WINDOW_RECORDS = 128, 1024
+
+
+def bundled_directory() -> Path:
+    """Where the bundled model lies."""
+    return Path(str(files("streamer.models") / "default"))
+
+
+def model_directory(model: ModelSettings) -> Path:
+    """The directory of a model's files, fetched from the hub if it is no directory here."""
+    if model.name == BUNDLED:
+        return bundled_directory()
+    from streamer.engine.loading import resolve_model
+
+    return resolve_model(model.name, revision=model.revision, cache_dir=None)
+
+
+def build_classifier(model: ModelSettings, *, max_tokens: int | str) -> Classifier:
+    """Load a model; raises UsageError for a name, device or architecture that cannot be had."""
+    if model.name == FAKE:
+        from streamer.engine.fake import FakeClassifier
+
+        record_s = model.service_time_ms / 1000
+        tokens = max_tokens if isinstance(max_tokens, int) else FAKE_WINDOW_TOKENS * ACCELERATOR_WINDOW_RECORDS
+        return FakeClassifier(window_tokens=FAKE_WINDOW_TOKENS, max_tokens=tokens, window_s=0.0, record_s=record_s)
+    if model.service_time_ms:
+        raise UsageError("model.service_time_ms is for the model 'fake' only; remove it")
+    from streamer.engine.bundled import BundledBackend
+    from streamer.engine.devices import batch_cost_tokens, choose_device, choose_dtype, choose_max_tokens
+    from streamer.engine.independent import ARCHITECTURE
+    from streamer.engine.loading import read_config
+    from streamer.engine.scoring import BatchingClassifier
+    from streamer.engine.uniencoder import open_uniencoder
+
+    device = choose_device(model.device)
+    dtype = choose_dtype(model.dtype, device)
+    directory = model_directory(model)
+    backend: Backend
+    if read_config(directory).get("architecture_type") == ARCHITECTURE:
+        backend = BundledBackend(directory=directory, name=model.name, device=device, dtype=dtype)
+    else:
+        backend = open_uniencoder(
+            directory,
+            facet_mode=model.facet_mode,
+            device=device,
+            dtype=dtype,
+            max_row_tokens=model.max_row_tokens,
+            name=model.name,
+        )
+    return BatchingClassifier(
+        backend=backend,
+        max_tokens=choose_max_tokens(max_tokens, device),
+        batch_cost_tokens=batch_cost_tokens(device),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """How clients reach the broker."""
+
+    bootstrap_servers: str
+    properties: Mapping[str, str | int | float | bool]
+    embedded: bool
+
+
+@contextmanager
+def connect(settings: Settings) -> Iterator[Connection]:
+    """The cluster of the settings, or an embedded broker that lives as long as the context."""
+    properties = settings.kafka.client_properties()
+    if settings.kafka.bootstrap_servers != EMBEDDED:
+        yield Connection(settings.kafka.bootstrap_servers, properties, embedded=False)
+        return
+    from streamer.transport.embedded import EmbeddedBroker
+
+    with EmbeddedBroker() as broker:
+        yield Connection(broker.bootstrap_servers, {**broker.client_properties, **properties}, embedded=True)
+
+
+def topics_of(settings: Settings) -> dict[str, str]:
+    """Every topic the settings name -> what it is for."""
+    topics: dict[str, str] = {}
+    for stream in settings.streams:
+        topics.setdefault(stream.topic, "input")
+        topics.setdefault(stream.output, f"output of '{stream.topic}'")
+        topics.setdefault(stream.dead_letter, f"dead letters of '{stream.topic}'")
+        for route in settings.label_sets[stream.label_set].routes:
+            topics.setdefault(route.to, f"route of '{stream.topic}'")
+    return topics
+
+
+def require_topics(settings: Settings, connection: Connection) -> None:
+    """Raise UsageError where the broker cannot be reached or a topic is missing; an embedded broker makes its own."""
+    if connection.embedded:
+        return
+    from streamer.transport.kafka_admin import topic_facts
+
+    there = topic_facts(connection.bootstrap_servers, connection.properties, list(topics_of(settings)))
+    missing = [f"'{topic}' ({use})" for topic, use in topics_of(settings).items() if topic not in there]
+    if missing:
+        raise UsageError(f"missing on {connection.bootstrap_servers}: topic {', '.join(missing)}; create it first")
+
+
+def window_records(settings: Settings, classifier: Classifier) -> int:
+    """How many records a window holds at most."""
+    wanted = settings.batching.max_records
+    if isinstance(wanted, int):
+        return wanted
+    slow = classifier.describe().device == "cpu" and settings.model.name != FAKE
+    return CPU_WINDOW_RECORDS if slow else ACCELERATOR_WINDOW_RECORDS
+
+
+def build_pipeline(
+    settings: Settings,
+    *,
+    connection: Connection,
+    classifier: Classifier,
+    label_sets: Mapping[str, LabelSet],
+    observer: Observer,
+) -> Pipeline:
+    """The road on Kafka clients."""
+    from streamer.transport.kafka_sink import KafkaSink
+    from streamer.transport.kafka_source import KafkaSource
+
+    streams = {stream.topic: stream for stream in settings.build_streams()}
+    kafka, limits, batching = settings.kafka, settings.limits, settings.batching
+    records = window_records(settings, classifier)
+    source = KafkaSource(
+        bootstrap_servers=connection.bootstrap_servers,
+        group_id=kafka.group_id,
+        topics=list(streams),
+        properties=connection.properties,
+        auto_offset_reset=kafka.auto_offset_reset,
+        group_protocol=kafka.group_protocol,
+        group_instance_id=kafka.group_instance_id,
+        fetch_memory_mb=kafka.fetch_memory_mb,
+    )
+    return Pipeline(
+        source=source,
+        sink=KafkaSink(bootstrap_servers=connection.bootstrap_servers, properties=connection.properties),
+        classifier=classifier,
+        decoder=Decoder(streams=streams, label_sets=label_sets),
+        gather=Gather(
+            weights={topic: stream.weight for topic, stream in streams.items()},
+            max_records=records,
+            max_bytes=batching.max_bytes,
+            max_wait_s=batching.max_wait_ms / 1000,
+        ),
+        encoder=Encoder(model=classifier.describe(), max_dead_letter_bytes=limits.max_dead_letter_bytes),
+        streams=streams,
+        observer=observer,
+        poll_records=records,
+        max_uncommitted_records=limits.max_uncommitted_records,
+        commit_interval_s=limits.commit_interval_ms / 1000,
+        drain_timeout_s=limits.drain_timeout_s,
+    )
+
+
+def serve(
+    settings: Settings,
+    *,
+    connection: Connection,
+    stop: Event,
+    observers: Sequence[Observer],
+    on_model: Callable[[ModelInfo], object] = lambda info: None,
+) -> None:
+    """Label records until `stop` is set: what `streamer run` and `streamer demo` both do.
+
+    `on_model` is told what was loaded, before the first record is read.
+    Raises UsageError for what the user can mend, FatalError or TransientError for what stopped the work.
+    """
+    from streamer.telemetry.health import Health
+    from streamer.telemetry.http import TelemetryServer
+    from streamer.telemetry.logs import LogObserver
+    from streamer.telemetry.prometheus import PrometheusObserver
+
+    require_topics(settings, connection)
+    label_sets = settings.build_label_sets()
+    http = settings.http
+    health = Health(
+        clock=time.monotonic, stuck_after_s=http.stuck_after_s, engine_stuck_after_s=http.engine_stuck_after_s
+    )
+    metrics = PrometheusObserver(streams=settings.build_streams(), wall_clock=time.time)
+    server = TelemetryServer(host=http.host, port=http.port, health=health, metrics=metrics) if http.enabled else None
+    if server is not None:
+        server.start()
+    try:
+        classifier = build_classifier(settings.model, max_tokens=settings.batching.max_tokens)
+        try:
+            classifier.warm_up(list(label_sets.values()))
+            metrics.serving(classifier.describe(), list(label_sets.values()))
+            on_model(classifier.describe())
+            pipeline = build_pipeline(
+                settings,
+                connection=connection,
+                classifier=classifier,
+                label_sets=label_sets,
+                observer=Observers(metrics, health, LogObserver(clock=time.monotonic), *observers),
+            )
+            pipeline.run(stop)
+        finally:
+            classifier.close()
+    finally:
+        if server is not None:
+            server.stop()

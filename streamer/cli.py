@@ -1,0 +1,171 @@
+"""The verbs: parse and hand over, no logic. Heavy modules are imported inside the verb that needs them."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from threading import Event
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from streamer import __version__
+
+app = typer.Typer(
+    name="streamer",
+    help="Label Kafka streams by sentiment, topic, event type, or whatever you describe in words.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="Settings file (YAML).")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON, last.")]
+
+
+@app.callback(invoke_without_command=True)
+def _top(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if version:
+        print(f"streamer {__version__}")
+        raise typer.Exit
+
+
+def _stop_on_signals() -> Event:
+    """An event set by the first SIGINT or SIGTERM; a second one ends the process at once."""
+    stop = Event()
+
+    def handle(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handle)
+    return stop
+
+
+@app.command()
+def demo(as_json: JsonOption = False) -> None:
+    """Label the shipped tickets and posts on an embedded broker: no Kafka, network or settings needed."""
+    from streamer.demo.run import run_demo
+    from streamer.telemetry.logs import configure_logs
+
+    configure_logs(level="warning", form="console", stream=sys.stderr)
+    whole = run_demo(console=Console(), as_json=as_json, stop=_stop_on_signals())
+    raise typer.Exit(0 if whole else 1)
+
+
+@app.command()
+def run(config: ConfigOption) -> None:
+    """Label the topics of a settings file until SIGINT or SIGTERM; then finish, commit, and exit."""
+    from streamer.app import connect, serve
+    from streamer.settings import load_settings
+    from streamer.telemetry.logs import configure_logs
+
+    settings = load_settings(config)
+    form: Any = settings.log.format
+    if form == "auto":
+        form = "console" if sys.stderr.isatty() else "json"
+    configure_logs(level=settings.log.level, form=form, stream=sys.stderr)
+    stop = _stop_on_signals()
+    with connect(settings) as connection:
+        if connection.embedded:
+            print(f"embedded broker at {connection.bootstrap_servers}", flush=True)
+        serve(settings, connection=connection, stop=stop, observers=[])
+
+
+@app.command()
+def check(
+    config: ConfigOption,
+    offline: Annotated[bool, typer.Option("--offline", help="Do not reach for the broker.")] = False,
+) -> None:
+    """Validate settings, label sets, model, broker and topics, and say what to change."""
+    from streamer.app import connect
+    from streamer.check import check_settings, show_report
+    from streamer.settings import load_settings
+    from streamer.telemetry.logs import configure_logs
+
+    settings = load_settings(config)
+    configure_logs(level="error", form="console", stream=sys.stderr)
+    if offline:
+        report = check_settings(settings, connection=None)
+    else:
+        with connect(settings) as connection:
+            report = check_settings(settings, connection=connection)
+    show_report(Console(), report)
+    raise typer.Exit(1 if report.errors else 0)
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Option(help="Labelled file: jsonl, csv or parquet with 'text' and 'labels'.")],
+    out: Annotated[Path, typer.Option(help="New directory for the model.")],
+    start: Annotated[Path | None, typer.Option(help="A BERT encoder or a model; default: bundled.")] = None,
+    split: Annotated[str | None, typer.Option(help="Only rows whose column 'split' says so.")] = None,
+    wordnet: Annotated[Path | None, typer.Option(help="Folder of WordNet's database files, as further data.")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Batches of 32 examples.")] = 500,
+    stop_after: Annotated[int | None, typer.Option(min=1, help="End early, after so many of the steps.")] = None,
+    fewest_labels: Annotated[int, typer.Option(min=1, help="Labels per example at the start.")] = 3,
+    most_labels: Annotated[int, typer.Option(min=2, help="Labels per example from half-way on.")] = 16,
+    seed: Annotated[int, typer.Option(help="Of sampling and of new weights.")] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Fine-tune a model of the bundled kind on labelled text."""
+    from streamer.app import bundled_directory
+    from streamer.tuning.commands import run_train
+    from streamer.tuning.train import TrainSettings
+
+    run_train(
+        console=Console(stderr=True),
+        data=data,
+        split=split,
+        wordnet=wordnet,
+        start=start or bundled_directory(),
+        out=out,
+        device=device,
+        settings=TrainSettings(
+            steps=steps,
+            stop_after=min(stop_after or steps, steps),
+            fewest_labels=fewest_labels,
+            most_labels=most_labels,
+            seed=seed,
+        ),
+    )
+
+
+@app.command()
+def evaluate(
+    data: Annotated[Path, typer.Argument(help="Labelled file: jsonl, csv or parquet with 'text' and 'labels'.")],
+    model: Annotated[str, typer.Option(help="bundled, a directory, or a Hugging Face id.")] = "bundled",
+    split: Annotated[str | None, typer.Option(help="Only rows whose column 'split' says so.")] = None,
+    leave_out: Annotated[list[str] | None, typer.Option(help="A data set not to measure; may be repeated.")] = None,
+    max_text_tokens: Annotated[int, typer.Option(min=1, help="Only the first tokens of each text.")] = 256,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a model on a labelled file: macro-F1 and accuracy per data set."""
+    import orjson
+
+    from streamer.app import build_classifier, model_directory
+    from streamer.settings import build_model_settings
+    from streamer.tuning.commands import run_evaluate, show_evaluation
+
+    settings = build_model_settings({"name": model, "device": device, "dtype": dtype})
+    classifier = build_classifier(settings, max_tokens="auto")
+    try:
+        result = run_evaluate(
+            console=Console(stderr=True),
+            classifier=classifier,
+            directory=model_directory(settings),
+            data=data,
+            split=split,
+            leave_out=leave_out or [],
+            max_text_tokens=max_text_tokens,
+        )
+    finally:
+        classifier.close()
+    show_evaluation(Console(), result)
+    if as_json:
+        print(orjson.dumps(result.as_dict()).decode())

@@ -1,0 +1,52 @@
+"""`streamer demo`: an embedded broker, the shipped records, and the same road that `streamer run` takes."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from threading import Event
+
+import orjson
+from rich.console import Console
+from rich.live import Live
+
+from streamer.app import connect, serve
+from streamer.demo.records import TOPICS, demo_records, gold_labels
+from streamer.demo.show import DemoObserver
+from streamer.engine.base import ModelInfo
+from streamer.errors import FatalError
+from streamer.records import Outbound
+from streamer.settings import load_settings
+from streamer.transport.base import DeliveryOutcome
+from streamer.transport.kafka_sink import KafkaSink
+
+
+def settings_path() -> Path:
+    """The demo's settings file, a good one to copy."""
+    return Path(str(files("streamer.demo") / "demo.yaml"))
+
+
+def run_demo(*, console: Console, as_json: bool, stop: Event) -> bool:
+    """Run the demo; prints as it goes, and the figures as a last line of JSON if asked. True when none was lost."""
+    settings = load_settings(settings_path())
+    records = demo_records()
+    models: list[ModelInfo] = []
+    observer = DemoObserver(expected=len(records), topics=TOPICS, gold=gold_labels(), stop=stop)
+    with connect(settings) as connection:
+        console.print(f"embedded broker at {connection.bootstrap_servers}, settings {settings_path()}")
+        sink = KafkaSink(bootstrap_servers=connection.bootstrap_servers, properties=connection.properties)
+        failures: list[DeliveryOutcome] = []
+        for record in records:
+            message = Outbound(record.topic, record.key, record.value, (), None, dead_letter=False)
+            sink.send(message, lambda outcome: failures.append(outcome) if outcome is not None else None)
+        sink.close()
+        if failures:
+            raise FatalError(f"the embedded broker refused {len(failures)} records: {failures[0]}")
+        with Live(observer, console=console, refresh_per_second=8, transient=False):
+            serve(settings, connection=connection, stop=stop, observers=[observer], on_model=models.append)
+    observer.print_summary(console)
+    if as_json:
+        model = f"{models[0].name}@{models[0].revision}" if models else settings.model.name
+        # not through the console, which wraps lines
+        print(orjson.dumps(observer.figures(model)).decode(), flush=True)
+    return observer.published_records + observer.dead_lettered_records == len(records)

@@ -1,0 +1,37 @@
+"""What long work shows on a terminal, and nothing elsewhere.
+
+Enters: a rich Console. Leaves: a progress bar with rows and rows per second. Must not know: what the work is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeAlias
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+Advance: TypeAlias = Callable[[int], None]
+
+
+class _Rows(ProgressColumn):
+    """Rows done, rows in all where that is known, rows per second."""
+
+    def render(self, task: Task) -> Text:
+        done = f"{int(task.completed):,}" + ("" if task.total is None else f" of {int(task.total):,}")
+        speed = task.finished_speed or task.speed
+        return Text(f"{done} rows" + ("" if speed is None else f", {speed:,.0f} rows/s"))
+
+
+@contextmanager
+def progress_bar(console: Console, doing: str, total: int | None) -> Iterator[Advance]:
+    """A bar for as long as the context lasts, on a terminal only; call what it yields with the rows just done.
+
+    `total` None: how much there is to do is unknown, and the bar pulses.
+    """
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), _Rows(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(doing, total=total)
+        yield lambda rows: progress.advance(task, rows)

@@ -1,0 +1,174 @@
+"""The end of the road: messages to Kafka, each acknowledged, refused or failed.
+
+Enters: Outbound messages. Leaves: one report per message. Must not know: labels, the pipeline, where a message came
+from.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from streamer.errors import DeliveryError, UsageError
+from streamer.records import Outbound
+from streamer.transport.base import CommitToken, DeliveryOutcome, Offsets, OnDelivered, Refused
+from streamer.transport.kafka_admin import TopicFacts
+from streamer.transport.kafka_client import Properties, configuration, connect, missing_topic, reason, user_error
+
+_WAIT_S = 0.05
+_CLOSE_S = 1.0
+_CLIENT_LIMIT_BYTES = 1_000_000  # librdkafka's own default
+_LARGEST_BYTES = 1_000_000_000  # the most that librdkafka can be set to
+
+_REFUSED = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+        KafkaError.INVALID_RECORD,
+        KafkaError.INVALID_TIMESTAMP,
+        KafkaError.INVALID_MSG,
+        KafkaError.INVALID_MSG_SIZE,
+        KafkaError.POLICY_VIOLATION,
+    }
+)
+
+
+class KafkaSink:
+    """An idempotent producer: in order per partition, and once per message as long as it lives.
+
+    A broker that refuses one message refuses the whole batch it came in, and does not tell which one it was. So what
+    the topics are known to refuse is kept out of batches: `topics` holds what `kafka_admin.topic_facts` read of the
+    output and dead-letter topics. Messages without a key for a compacted topic and timestamps out of bounds are
+    refused here, and no batch grows beyond the smallest limit of a topic, so that a message beyond it travels alone.
+    Of a topic that is not in `topics`, all messages of a refused batch are reported as refused.
+
+    `buffer_memory_mb` bounds what waits to be sent. Raises UsageError for properties that librdkafka does not take.
+    """
+
+    def __init__(
+        self, *, bootstrap_servers: str, properties: Properties, buffer_memory_mb: int, topics: Mapping[str, TopicFacts]
+    ) -> None:
+        self._bootstrap_servers = bootstrap_servers
+        self._topics = topics
+        self._log = structlog.get_logger()
+        self._settled: deque[tuple[OnDelivered, DeliveryOutcome]] = deque()
+        self._failure: UsageError | None = None
+        self._open = True
+        limits = [facts.max_message_bytes for facts in topics.values() if facts.max_message_bytes is not None]
+        ours: dict[str, object] = {
+            "enable.idempotence": True,
+            "acks": "all",
+            "partitioner": "murmur2_random",  # as Java's producer does it
+            "compression.type": "lz4",
+            "linger.ms": 5,
+            "batch.size": min([_CLIENT_LIMIT_BYTES, *limits]),
+            "message.max.bytes": min(max([_CLIENT_LIMIT_BYTES, *limits]), _LARGEST_BYTES),
+            "queue.buffering.max.kbytes": buffer_memory_mb * 1024,
+            # ends before a consumer that waits for it is put out of its group (max.poll.interval.ms, 5 minutes)
+            "message.timeout.ms": 120_000,
+            "error_cb": self._on_client_error,
+        }
+        self._producer: Producer = connect(Producer, configuration(bootstrap_servers, properties, ours))
+
+    def send(self, message: Outbound, on_delivered: OnDelivered) -> None:
+        """See `Sink.send`. A timestamp of None or 0 becomes the time of sending. Raises UsageError when the broker
+        refuses the login."""
+        self._serve(0)
+        refusal = self._known_refusal(message)
+        if refusal is not None:
+            self._settled.append((on_delivered, refusal))
+            return
+        report = self._reporter(message.topic, on_delivered)
+        while True:
+            try:
+                self._producer.produce(
+                    message.topic,
+                    message.value,
+                    message.key,
+                    on_delivery=report,
+                    timestamp=message.timestamp_ms or 0,
+                    headers=list(message.headers),
+                )
+            except BufferError:
+                self._serve(_WAIT_S)
+            except KafkaException as error:
+                self._settled.append((on_delivered, self._outcome(error.args[0], message.topic)))
+                return
+            else:
+                return
+
+    def flush(self, timeout_s: float) -> int:
+        """See `Sink.flush`. Raises UsageError when the broker refuses the login."""
+        self._serve(0)
+        if timeout_s > 0 and len(self._producer):
+            # sends at once what lingers; a mere look at reports (timeout 0) must not, or batches stay small
+            self._producer.flush(timeout_s)
+            self._serve(0)
+        return len(self._producer) + len(self._settled)
+
+    def begin(self) -> None:
+        """Does nothing: each message stands for itself."""
+
+    def commit(self, offsets: Offsets, token: CommitToken) -> None:
+        """Does nothing: the source commits."""
+
+    def abort(self) -> None:
+        """Does nothing: what was sent stays sent."""
+
+    def close(self) -> None:
+        """Let go of the broker; messages not yet acknowledged are given up without a report."""
+        if not self._open:
+            return
+        self._open = False
+        self._settled.clear()
+        self._producer.purge(blocking=False)
+        self._producer.flush(_CLOSE_S)
+        self._producer.close()
+
+    def _serve(self, wait_s: float) -> None:
+        self._producer.poll(wait_s)
+        while self._settled:
+            on_delivered, outcome = self._settled.popleft()
+            on_delivered(outcome)
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+
+    def _reporter(self, topic: str, on_delivered: OnDelivered) -> Callable[[KafkaError | None, Message], None]:
+        def report(error: KafkaError | None, _message: Message) -> None:
+            if self._open:
+                on_delivered(None if error is None else self._outcome(error, topic))
+
+        return report
+
+    def _outcome(self, error: KafkaError, topic: str) -> DeliveryOutcome:
+        if error.code() in _REFUSED:
+            return Refused(reason(error))
+        if error.code() in (KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART):
+            return DeliveryError(str(missing_topic(topic, self._bootstrap_servers)))
+        return DeliveryError(f"topic {topic!r}: a message could not be delivered: {reason(error)}")
+
+    def _known_refusal(self, message: Outbound) -> Refused | None:
+        facts = self._topics.get(message.topic)
+        if facts is None:
+            return None
+        if message.key is None and facts.compacted:
+            return Refused("the topic is compacted and takes no message without a key")
+        if message.timestamp_ms:
+            ahead_ms = message.timestamp_ms - int(time.time() * 1000)
+            if facts.timestamp_after_max_ms is not None and ahead_ms > facts.timestamp_after_max_ms:
+                return Refused(f"the timestamp lies more than {facts.timestamp_after_max_ms} ms in the future")
+            if facts.timestamp_before_max_ms is not None and -ahead_ms > facts.timestamp_before_max_ms:
+                return Refused(f"the timestamp lies more than {facts.timestamp_before_max_ms} ms in the past")
+        return None
+
+    def _on_client_error(self, error: KafkaError) -> None:
+        known = user_error(error, topic=None, bootstrap_servers=self._bootstrap_servers)
+        if known is not None:
+            self._failure = known
+        elif error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self._log.warning("kafka unreachable", client="producer", text=reason(error))
