@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from threading import Event
+from typing import TYPE_CHECKING
 
 from streamer.decode import Decoder
 from streamer.encode import Encoder
@@ -24,6 +25,10 @@ from streamer.observe import Observer, Observers
 from streamer.pipeline import Pipeline
 from streamer.settings import EMBEDDED, ModelSettings, Settings
 
+if TYPE_CHECKING:
+    from streamer.transport.kafka_admin import TopicFacts
+
+REACH_TIMEOUT_S = 10.0
 BUNDLED, FAKE = "bundled", "fake"
 FAKE_WINDOW_TOKENS = 512
 CPU_WINDOW_RECORDS, ACCELERATOR_WINDOW_RECORDS = 128, 1024
@@ -100,8 +105,9 @@ def connect(settings: Settings) -> Iterator[Connection]:
         return
     from streamer.transport.embedded import EmbeddedBroker
 
-    with EmbeddedBroker() as broker:
-        yield Connection(broker.bootstrap_servers, {**broker.client_properties, **properties}, embedded=True)
+    with EmbeddedBroker(brokers=1) as broker:
+        needed = broker.client_properties(settings.kafka.group_protocol)
+        yield Connection(broker.bootstrap_servers, {**needed, **properties}, embedded=True)
 
 
 def topics_of(settings: Settings) -> dict[str, str]:
@@ -116,16 +122,24 @@ def topics_of(settings: Settings) -> dict[str, str]:
     return topics
 
 
-def require_topics(settings: Settings, connection: Connection) -> None:
-    """Raise UsageError where the broker cannot be reached or a topic is missing; an embedded broker makes its own."""
+def require_topics(settings: Settings, connection: Connection) -> dict[str, TopicFacts]:
+    """Facts of every topic. Raises UsageError where the broker cannot be reached or a topic is missing.
+
+    An embedded broker makes its topics itself, and has no facts to tell.
+    """
     if connection.embedded:
-        return
+        return {}
     from streamer.transport.kafka_admin import topic_facts
 
-    there = topic_facts(connection.bootstrap_servers, connection.properties, list(topics_of(settings)))
-    missing = [f"'{topic}' ({use})" for topic, use in topics_of(settings).items() if topic not in there]
+    topics = topics_of(settings)
+    facts = topic_facts(connection.bootstrap_servers, connection.properties, list(topics), REACH_TIMEOUT_S)
+    missing = [f"'{topic}' ({use})" for topic, use in topics.items() if topic not in facts]
     if missing:
-        raise UsageError(f"missing on {connection.bootstrap_servers}: topic {', '.join(missing)}; create it first")
+        raise UsageError(
+            f"{connection.bootstrap_servers} lacks {', '.join(missing)}; "
+            "create what is missing (kafka-topics.sh --create --topic NAME), or grant the right to see it"
+        )
+    return facts
 
 
 def window_records(settings: Settings, classifier: Classifier) -> int:
@@ -143,6 +157,7 @@ def build_pipeline(
     connection: Connection,
     classifier: Classifier,
     label_sets: Mapping[str, LabelSet],
+    topics: Mapping[str, TopicFacts],
     observer: Observer,
 ) -> Pipeline:
     """The road on Kafka clients."""
@@ -164,7 +179,12 @@ def build_pipeline(
     )
     return Pipeline(
         source=source,
-        sink=KafkaSink(bootstrap_servers=connection.bootstrap_servers, properties=connection.properties),
+        sink=KafkaSink(
+            bootstrap_servers=connection.bootstrap_servers,
+            properties=connection.properties,
+            buffer_memory_mb=kafka.send_memory_mb,
+            topics=topics,
+        ),
         classifier=classifier,
         decoder=Decoder(streams=streams, label_sets=label_sets),
         gather=Gather(
@@ -201,7 +221,7 @@ def serve(
     from streamer.telemetry.logs import LogObserver
     from streamer.telemetry.prometheus import PrometheusObserver
 
-    require_topics(settings, connection)
+    topics = require_topics(settings, connection)
     label_sets = settings.build_label_sets()
     http = settings.http
     health = Health(
@@ -222,6 +242,7 @@ def serve(
                 connection=connection,
                 classifier=classifier,
                 label_sets=label_sets,
+                topics=topics,
                 observer=Observers(metrics, health, LogObserver(clock=time.monotonic), *observers),
             )
             pipeline.run(stop)

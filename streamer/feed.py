@@ -5,13 +5,13 @@ Enters: a file of rows, a topic. Leaves: one acknowledged message per row. Must 
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import orjson
 from rich.console import Console
 
 from streamer.errors import DeliveryError, UsageError
@@ -88,13 +88,13 @@ def produce_file(
     sink = KafkaSink(
         bootstrap_servers=bootstrap_servers, properties=properties, buffer_memory_mb=BUFFER_MEMORY_MB, topics=there
     )
-    total = limit if rows is None else min(rows * repeat, rows * repeat if limit is None else limit)
+    bounds = [bound for bound in (None if rows is None else rows * repeat, limit) if bound is not None]
     feed = _Feed(sink=sink, topic=topic, pace=Pace(rate=rate, clock=clock, sleep=sleep))
     began_s = clock()
     try:
-        with progress_bar(console, f"to {topic}", total) as advance:
+        with progress_bar(console, f"to {topic}", min(bounds, default=None)) as advance:
             for number, value in islice(_repeated(path, repeat), limit):
-                feed.send(value, None if key_field is None else _key(path, number, value, key_field))
+                feed.send(number, value, None if key_field is None else _key(path, number, value, key_field))
                 advance(1)
             feed.finish()
     except KeyboardInterrupt:
@@ -120,9 +120,12 @@ class _Feed:
         self._failure: Exception | None = None
         self.acknowledged = self.bytes = 0
 
-    def send(self, value: bytes, key: bytes | None) -> None:
+    def send(self, row: int, value: bytes, key: bytes | None) -> None:
+        def delivered(outcome: DeliveryOutcome) -> None:
+            self._on_delivered(row, outcome)
+
         self._pace.wait()
-        self._sink.send(Outbound(self._topic, key, value, (), None, dead_letter=False), self._on_delivered)
+        self._sink.send(Outbound(self._topic, key, value, (), None, dead_letter=False), delivered)
         self.bytes += len(value)
         self._raise_failure()
 
@@ -132,11 +135,11 @@ class _Feed:
             self._raise_failure()
         self._raise_failure()
 
-    def _on_delivered(self, outcome: DeliveryOutcome) -> None:
+    def _on_delivered(self, row: int, outcome: DeliveryOutcome) -> None:
         if outcome is None:
             self.acknowledged += 1
         elif isinstance(outcome, Refused):
-            self._failure = DeliveryError(f"topic '{self._topic}' refuses a record: {outcome.reason}")
+            self._failure = DeliveryError(f"topic '{self._topic}' refuses row {row}: {outcome.reason}")
         else:
             self._failure = outcome
 
@@ -154,10 +157,10 @@ def _repeated(path: Path, times: int) -> Iterator[tuple[int, bytes]]:
 def _key(path: Path, number: int, value: bytes, field: str) -> bytes:
     """The bytes of a key: a string as it is, a number or boolean as JSON writes it."""
     try:
-        record = orjson.loads(value)
-    except orjson.JSONDecodeError as error:
+        record = json.loads(value)  # keeps whole numbers of any size
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: row {number}: not JSON, so it has no key ({error})") from None
     found = record.get(field) if isinstance(record, dict) else None
     if found is None or isinstance(found, dict | list):
         raise UsageError(f"{path}: row {number}: no text or number in '{field}' to be the key")
-    return found.encode() if isinstance(found, str) else orjson.dumps(found)
+    return found.encode() if isinstance(found, str) else json.dumps(found).encode()

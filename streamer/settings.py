@@ -63,7 +63,8 @@ class KafkaSettings(_Part):
     )
     group_protocol: Literal["classic", "consumer"] = Field("classic", description="'consumer' is KIP-848")
     group_instance_id: str | None = Field(None, description="static membership: stable per process")
-    fetch_memory_mb: int = Field(64, ge=1, le=4096, description="memory for records fetched ahead")
+    fetch_memory_mb: int = Field(64, ge=1, le=2048, description="memory for records fetched ahead")
+    send_memory_mb: int = Field(64, ge=1, le=2048, description="memory for events not yet acknowledged")
 
     def client_properties(self) -> dict[str, str | int | float | bool]:
         """`properties` with secrets read; raises UsageError where one cannot be."""

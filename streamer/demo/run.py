@@ -10,8 +10,8 @@ import orjson
 from rich.console import Console
 from rich.live import Live
 
-from streamer.app import connect, serve
-from streamer.demo.records import TOPICS, demo_records, gold_labels
+from streamer.app import Connection, connect, serve
+from streamer.demo.records import TOPICS, DemoRecord, demo_records, gold_labels
 from streamer.demo.show import DemoObserver
 from streamer.engine.base import ModelInfo
 from streamer.errors import FatalError
@@ -19,6 +19,8 @@ from streamer.records import Outbound
 from streamer.settings import load_settings
 from streamer.transport.base import DeliveryOutcome
 from streamer.transport.kafka_sink import KafkaSink
+
+BUFFER_MEMORY_MB = 32
 
 
 def settings_path() -> Path:
@@ -34,14 +36,7 @@ def run_demo(*, console: Console, as_json: bool, stop: Event) -> bool:
     observer = DemoObserver(expected=len(records), topics=TOPICS, gold=gold_labels(), stop=stop)
     with connect(settings) as connection:
         console.print(f"embedded broker at {connection.bootstrap_servers}, settings {settings_path()}")
-        sink = KafkaSink(bootstrap_servers=connection.bootstrap_servers, properties=connection.properties)
-        failures: list[DeliveryOutcome] = []
-        for record in records:
-            message = Outbound(record.topic, record.key, record.value, (), None, dead_letter=False)
-            sink.send(message, lambda outcome: failures.append(outcome) if outcome is not None else None)
-        sink.close()
-        if failures:
-            raise FatalError(f"the embedded broker refused {len(failures)} records: {failures[0]}")
+        _produce(records, connection)
         with Live(observer, console=console, refresh_per_second=8, transient=False):
             serve(settings, connection=connection, stop=stop, observers=[observer], on_model=models.append)
     observer.print_summary(console)
@@ -50,3 +45,22 @@ def run_demo(*, console: Console, as_json: bool, stop: Event) -> bool:
         # not through the console, which wraps lines
         print(orjson.dumps(observer.figures(model)).decode(), flush=True)
     return observer.published_records + observer.dead_lettered_records == len(records)
+
+
+def _produce(records: list[DemoRecord], connection: Connection) -> None:
+    """Send the records; raises FatalError when the embedded broker does not take every one."""
+    sink = KafkaSink(
+        bootstrap_servers=connection.bootstrap_servers,
+        properties=connection.properties,
+        buffer_memory_mb=BUFFER_MEMORY_MB,
+        topics={},
+    )
+    outcomes: list[DeliveryOutcome] = []
+    for record in records:
+        sink.send(Outbound(record.topic, record.key, record.value, (), None, dead_letter=False), outcomes.append)
+    while sink.flush(1.0):
+        pass
+    sink.close()
+    failed = [outcome for outcome in outcomes if outcome is not None]
+    if failed:
+        raise FatalError(f"the embedded broker refused {len(failed)} records: {failed[0]}")

@@ -129,11 +129,12 @@ def load_uniencoder(directory: Path, *, dtype: torch.dtype) -> UniEncoder:
         model = UniEncoder(config)
     weights = _read_weights(directory)
     _check_weights(weights, model.state_dict(), directory)
-    # assigned one by one and not cast as a whole: rotary frequencies are buffers that must stay float32
-    cast = {
-        name: value.to(dtype if name.startswith("encoder_model.") else torch.float32) for name, value in weights.items()
-    }
-    model.load_state_dict(cast, assign=True)
+    # Assigned one by one, since casting the model as a whole would round its rotary frequencies; and copied, since
+    # what safetensors returns is mapped from the file, unaligned.
+    for name, value in weights.items():
+        in_encoder = name.startswith("encoder_model.")
+        weights[name] = value.to(dtype if in_encoder else torch.float32, copy=True)
+    model.load_state_dict(weights, assign=True)
     return model.requires_grad_(False).eval()
 
 

@@ -13,10 +13,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
 
 from streamer.errors import UsageError
-from streamer.transport.kafka_client import Properties, code, configuration, connect, reason, user_error
+from streamer.transport.kafka_client import Failures, Properties, code, configuration, connect, reason
 
 _UNLIMITED_MS = 1 << 62  # brokers say "no limit" by the largest 64 bit number
 
@@ -134,9 +139,9 @@ class _Admin:
 
     def _unreachable(self, error: KafkaException) -> UsageError:
         self.client.poll(0)  # error_cb runs only here
-        for seen in self._errors:
-            known = user_error(seen, topic=None, bootstrap_servers=self._bootstrap_servers)
-            if known is not None:
+        failures = Failures(self._bootstrap_servers)
+        for known in map(failures.reaction, [*self._errors, error.args[0]]):
+            if isinstance(known, UsageError):
                 return known
         causes = [reason(seen) for seen in self._errors if seen.code() != KafkaError._ALL_BROKERS_DOWN]
         return UsageError(

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import structlog
 from confluent_kafka import KafkaError, KafkaException
 
-from streamer.errors import UsageError
+from streamer.errors import FatalError, StreamerError, TransientError, UsageError
 
 Client = TypeVar("Client")
 
@@ -52,6 +52,7 @@ _DENIED = frozenset(
     }
 )
 _MISSING_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
+_FENCED = frozenset({KafkaError.FENCED_INSTANCE_ID, KafkaError.PRODUCER_FENCED, KafkaError._FENCED})
 _WRONG = frozenset(
     {
         KafkaError.TOPIC_EXCEPTION,
@@ -115,21 +116,58 @@ def missing_topic(topic: str, bootstrap_servers: str) -> UsageError:
     )
 
 
-def user_error(error: KafkaError, *, topic: str | None, bootstrap_servers: str) -> UsageError | None:
-    """What the user has to change, or None when the error is not the user's."""
-    about = f"topic {topic!r}: " if topic else ""
-    if error.code() in _MISSING_TOPIC and topic:
-        return missing_topic(topic, bootstrap_servers)
-    if error.code() in _DENIED:
-        return UsageError(f"{about}Kafka denies access ({reason(error)}): give this user the rights it needs")
-    if error.code() in _LOGIN:
-        return UsageError(
-            f"Kafka at {bootstrap_servers} refuses the login ({reason(error)}): "
-            "check the security and sasl properties in kafka.properties"
-        )
-    if error.code() in _WRONG:
-        return UsageError(f"{about}Kafka at {bootstrap_servers} does not accept the settings: {reason(error)}")
-    return None
+class Failures:
+    """What errors of one client mean: which are the user's, which end it, and which it mends by itself.
+
+    The client reports most of them in callbacks, where nothing can be raised: they are kept until `raise_first`.
+    """
+
+    def __init__(self, bootstrap_servers: str) -> None:
+        self._bootstrap_servers = bootstrap_servers
+        self._log = structlog.get_logger()
+        self._first: Exception | None = None
+
+    def keep(self, error: Exception) -> None:
+        """Raise this at the next `raise_first`, unless one waits already."""
+        self._first = self._first or error
+
+    def raise_first(self) -> None:
+        if self._first is not None:
+            first, self._first = self._first, None
+            raise first
+
+    def on_error(self, error: KafkaError, topic: str | None = None) -> None:
+        """Keep what must stop the process, log all else."""
+        reaction = self.reaction(error, topic)
+        if isinstance(reaction, TransientError):
+            self._log.warning("kafka error", code=error.name(), topic=topic, text=reason(error))
+        else:
+            self.keep(reaction)
+
+    def on_client_error(self, error: KafkaError) -> None:
+        """The client's `error_cb`. What the client mends by itself stands in its log too, but for one thing."""
+        if error.code() == KafkaError._ALL_BROKERS_DOWN or not isinstance(self.reaction(error), TransientError):
+            self.on_error(error)
+
+    def reaction(self, error: KafkaError, topic: str | None = None) -> StreamerError:
+        """UsageError: the user can mend it. FatalError: this client is finished. TransientError: all else."""
+        about = f"topic {topic!r}: " if topic else ""
+        if error.code() in _MISSING_TOPIC and topic:
+            return missing_topic(topic, self._bootstrap_servers)
+        if error.code() in _DENIED:
+            return UsageError(f"{about}Kafka denies access ({reason(error)}): give this user the rights it needs")
+        if error.code() in _LOGIN:
+            return UsageError(
+                f"Kafka at {self._bootstrap_servers} refuses the login ({reason(error)}): "
+                "check the security and sasl properties in kafka.properties"
+            )
+        if error.code() in _WRONG:
+            return UsageError(f"{about}Kafka at {self._bootstrap_servers} does not take the settings: {reason(error)}")
+        if error.code() in _FENCED:
+            return FatalError(f"another client runs with the same identity as this one and took over: {reason(error)}")
+        if error.fatal() or error.code() == KafkaError._FATAL:
+            return FatalError(f"this Kafka client cannot go on: {reason(error)}")
+        return TransientError(f"{about}Kafka: {reason(error)}")
 
 
 def _without_secrets(text: str, config: Mapping[str, object]) -> str:

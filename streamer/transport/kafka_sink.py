@@ -10,14 +10,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 
-import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from streamer.errors import DeliveryError, UsageError
+from streamer.errors import DeliveryError
 from streamer.records import Outbound
 from streamer.transport.base import CommitToken, DeliveryOutcome, Offsets, OnDelivered, Refused
 from streamer.transport.kafka_admin import TopicFacts
-from streamer.transport.kafka_client import Properties, configuration, connect, missing_topic, reason, user_error
+from streamer.transport.kafka_client import Failures, Properties, configuration, connect, missing_topic, reason
 
 _WAIT_S = 0.05
 _CLOSE_S = 1.0
@@ -54,9 +53,8 @@ class KafkaSink:
     ) -> None:
         self._bootstrap_servers = bootstrap_servers
         self._topics = topics
-        self._log = structlog.get_logger()
         self._settled: deque[tuple[OnDelivered, DeliveryOutcome]] = deque()
-        self._failure: UsageError | None = None
+        self._failures = Failures(bootstrap_servers)
         self._open = True
         limits = [facts.max_message_bytes for facts in topics.values() if facts.max_message_bytes is not None]
         ours: dict[str, object] = {
@@ -70,7 +68,7 @@ class KafkaSink:
             "queue.buffering.max.kbytes": buffer_memory_mb * 1024,
             # ends before a consumer that waits for it is put out of its group (max.poll.interval.ms, 5 minutes)
             "message.timeout.ms": 120_000,
-            "error_cb": self._on_client_error,
+            "error_cb": self._failures.on_client_error,
         }
         self._producer: Producer = connect(Producer, configuration(bootstrap_servers, properties, ours))
 
@@ -134,9 +132,7 @@ class KafkaSink:
         while self._settled:
             on_delivered, outcome = self._settled.popleft()
             on_delivered(outcome)
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
-            raise failure
+        self._failures.raise_first()
 
     def _reporter(self, topic: str, on_delivered: OnDelivered) -> Callable[[KafkaError | None, Message], None]:
         def report(error: KafkaError | None, _message: Message) -> None:
@@ -165,10 +161,3 @@ class KafkaSink:
             if facts.timestamp_before_max_ms is not None and -ahead_ms > facts.timestamp_before_max_ms:
                 return Refused(f"the timestamp lies more than {facts.timestamp_before_max_ms} ms in the past")
         return None
-
-    def _on_client_error(self, error: KafkaError) -> None:
-        known = user_error(error, topic=None, bootstrap_servers=self._bootstrap_servers)
-        if known is not None:
-            self._failure = known
-        elif error.code() == KafkaError._ALL_BROKERS_DOWN:
-            self._log.warning("kafka unreachable", client="producer", text=reason(error))

@@ -7,8 +7,8 @@ labels, the pipeline behind the RebalanceListener.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 
 import structlog
 from confluent_kafka import (
@@ -22,17 +22,17 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from streamer.errors import FatalError, StreamerError, TransientError
 from streamer.records import Envelope, Partition, Position
 from streamer.transport.base import CommitToken, Lag, Offsets, RebalanceListener
+from streamer.transport.holdings import Holdings
 from streamer.transport.kafka_client import (
+    Failures,
     GroupProtocol,
     OffsetReset,
     Properties,
     configuration,
     connect,
     reason,
-    user_error,
 )
 
 # requests made while the group rebalances or records are read again; the client repeats them until then
@@ -49,17 +49,6 @@ _NO_LONGER_OURS = frozenset(
         KafkaError._ASSIGNMENT_LOST,
     }
 )
-
-
-@dataclass(slots=True)
-class _Held:
-    """A partition of ours. `origin`: where its reading began with this assignment. `start`: the next offset as long
-    as nothing was read since the assignment or the last rewind. Both are None while unknown."""
-
-    epoch: int
-    origin: int | None
-    start: int | None
-    written_ms: int | None = None
 
 
 class KafkaSource:
@@ -82,15 +71,12 @@ class KafkaSource:
         group_instance_id: str | None,
         fetch_memory_mb: int,
     ) -> None:
-        self._bootstrap_servers = bootstrap_servers
         self._topics = tuple(topics)
         self._reset = OFFSET_BEGINNING if auto_offset_reset == "earliest" else OFFSET_END
         self._log = structlog.get_logger()
-        self._listener: RebalanceListener | None = None
-        self._held: dict[Partition, _Held] = {}
-        self._epochs: dict[Partition, int] = {}  # outlives assignments, so that no epoch comes twice
+        self._held = Holdings()
         self._paused: set[str] = set()
-        self._failure: BaseException | None = None
+        self._failures = Failures(bootstrap_servers)
         self._open = True
         ours: dict[str, object] = {
             "group.id": group_id,
@@ -99,7 +85,7 @@ class KafkaSource:
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "queued.max.messages.kbytes": fetch_memory_mb * 1024,
-            "error_cb": self._on_client_error,
+            "error_cb": self._failures.on_client_error,
             "on_commit": self._on_committed,
         }
         if group_protocol == "classic":
@@ -110,15 +96,17 @@ class KafkaSource:
 
     def subscribe(self, listener: RebalanceListener) -> None:
         """See `Source.subscribe`. Raises UsageError for a topic that does not exist or may not be read."""
-        self._listener = listener
-        for topic in self._topics:
-            self._require(topic)
+        self._require_topics()
         self._consumer.subscribe(
-            list(self._topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            list(self._topics),
+            on_assign=partial(self._on_assign, listener),
+            on_revoke=partial(self._on_revoke, listener),
+            on_lost=partial(self._on_lost, listener),
         )
 
     def poll(self, max_records: int, timeout_s: float) -> list[Envelope[None]]:
         """See `Source.poll`. Raises UsageError too: for a topic that vanished, a refused login, missing rights."""
+        self._failures.raise_first()
         try:
             # a wait for many would last until all are there, so wait for one
             messages = self._consumer.consume(max_records, 0)
@@ -127,19 +115,19 @@ class KafkaSource:
                 if messages and max_records > 1:
                     messages += self._consumer.consume(max_records - 1, 0)
         except KafkaException as error:
-            raise self._reaction(error.args[0]) from None
+            raise self._failures.reaction(error.args[0]) from None
         envelopes = self._envelopes(messages)
-        if not envelopes:  # what was read goes out first: after an error the caller may go on
-            self._raise_failure()
+        if not envelopes:  # what was read goes out first, the next poll raises
+            self._failures.raise_first()
         return envelopes
 
     def pause(self, topics: Collection[str]) -> None:
         self._paused.update(topics)
-        self._consumer.pause(_bare(at for at in self._held if at.topic in topics))
+        self._consumer.pause(_bare(self._held.of(topics)))
 
     def resume(self, topics: Collection[str]) -> None:
         self._paused.difference_update(topics)
-        self._consumer.resume(_bare(at for at in self._held if at.topic in topics))
+        self._consumer.resume(_bare(self._held.of(topics)))
 
     def commit(self, offsets: Offsets, *, wait: bool) -> None:
         """See `Source.commit`. Offsets of partitions no longer held are left out: they are their new owner's.
@@ -158,23 +146,20 @@ class KafkaSource:
                     raise KafkaException(done.error)
         except KafkaException as error:
             if error.args[0].code() not in _NO_LONGER_OURS:
-                raise self._reaction(error.args[0]) from None
+                raise self._failures.reaction(error.args[0]) from None
             self._log.warning("commit came too late", text=reason(error))
 
     def rewind(self, offsets: Offsets | None) -> None:
         """See `Source.rewind`. A partition without a committed offset goes back to where its reading began.
 
-        Raises TransientError when the broker does not tell what is committed; rewind again then."""
+        Raises TransientError when the broker does not answer; rewind again then."""
         targets = self._committed() if offsets is None else {at: to for at, to in offsets.items() if at in self._held}
-        for at in targets:
-            self._epochs[at] += 1
-            self._held[at].epoch = self._epochs[at]
         for at, to in targets.items():
+            self._held.rewind(at, to if to >= 0 else None)
             try:
                 self._consumer.seek(TopicPartition(*at, to))
             except KafkaException as error:
-                raise self._reaction(error.args[0]) from None
-            self._held[at].start = to if to >= 0 else None
+                raise self._failures.reaction(error.args[0]) from None
 
     def commit_token(self) -> CommitToken:
         """The consumer group metadata that a transactional producer sends along with offsets."""
@@ -186,8 +171,7 @@ class KafkaSource:
         lags: dict[Partition, Lag] = {}
         now_ms = time.time() * 1000
         for position in self._consumer.position(_bare(self._held)):
-            at = Partition(position.topic, position.partition)
-            held = self._held[at]
+            held = self._held[_at(position)]
             # the client's position counts the marks that transactions leave behind, the last record's offset does not
             following = position.offset if position.offset >= 0 else held.start
             end = self._consumer.get_watermark_offsets(position, cached=True)[1]
@@ -195,7 +179,7 @@ class KafkaSource:
                 continue
             records = max(0, end - following)
             seconds = None if held.written_ms is None else max(0.0, (now_ms - held.written_ms) / 1000)
-            lags[at] = Lag(records, seconds if records else 0.0)
+            lags[_at(position)] = Lag(records, seconds if records else 0.0)
         return lags
 
     def close(self) -> None:
@@ -203,29 +187,28 @@ class KafkaSource:
         if self._open:
             self._open = False
             self._consumer.close()
-            self._raise_failure()
+            self._failures.raise_first()
 
     def _envelopes(self, messages: Iterable[Message]) -> list[Envelope[None]]:
         envelopes: list[Envelope[None]] = []
         for message in messages:
-            topic, partition, offset = message.topic(), message.partition(), message.offset()
             error = message.error()
             if error is not None:
-                self._on_message_error(error, topic)
+                if error.code() != KafkaError._PARTITION_EOF:
+                    self._failures.on_error(error, message.topic())
                 continue
-            assert topic is not None and partition is not None and offset is not None
-            at = Partition(topic, partition)
-            held = self._held.get(at)
+            position = Position(message.topic(), message.partition(), message.offset())  # type: ignore[arg-type]
+            held = self._held.get(position.at)
             if held is None:  # revoked while it waited in the client's queue
                 continue
             if held.origin is None:
-                held.origin = offset
+                held.origin = position.offset
             kind, written_ms = message.timestamp()
             held.written_ms = timestamp_ms = None if kind == TIMESTAMP_NOT_AVAILABLE else written_ms
             headers = message.headers()
             envelopes.append(
                 Envelope(
-                    Position(topic, partition, offset),
+                    position,
                     held.epoch,
                     message.key(),
                     tuple(headers) if headers else (),  # type: ignore[arg-type]  # a list of pairs when read
@@ -236,126 +219,95 @@ class KafkaSource:
             )
         return envelopes
 
-    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _on_assign(self, listener: RebalanceListener, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         starts = self._starts(partitions)
         consumer.incremental_assign(starts)
         consumer.pause([start for start in starts if start.topic in self._paused])
         for start in starts:
-            at = Partition(start.topic, start.partition)
-            known = start.offset if start.offset >= 0 else None
-            self._epochs[at] = self._epochs.get(at, 0) + 1
-            self._held[at] = _Held(self._epochs[at], origin=known, start=known)
-        self._tell("on_assigned", partitions)
+            self._held.take(_at(start), start.offset if start.offset >= 0 else None)
+        self._tell(listener.on_assigned, partitions)
 
-    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._tell("on_revoked", partitions)
-        self._forget(partitions)
+    def _on_revoke(self, listener: RebalanceListener, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._tell(listener.on_revoked, partitions)
+        self._held.drop(_at(tp) for tp in partitions)
         consumer.incremental_unassign(partitions)
 
-    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._forget(partitions)
-        self._tell("on_lost", partitions)
+    def _on_lost(self, listener: RebalanceListener, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._held.drop(_at(tp) for tp in partitions)
+        self._tell(listener.on_lost, partitions)
         consumer.incremental_unassign(partitions)
 
-    def _tell(self, hook: str, partitions: list[TopicPartition]) -> None:
-        """Call the listener; what it raises waits for the end of the poll, as the client must finish its rebalance."""
+    def _tell(self, hook: Callable[[Collection[Partition]], None], partitions: list[TopicPartition]) -> None:
+        """What the listener raises waits for the end of the poll, as the client must finish its rebalance first."""
         if not partitions:
             return
         try:
-            getattr(self._listener, hook)(tuple(Partition(tp.topic, tp.partition) for tp in partitions))
+            hook(tuple(map(_at, partitions)))
         except Exception as error:
-            self._failure = error
-
-    def _forget(self, partitions: list[TopicPartition]) -> None:
-        for tp in partitions:
-            self._held.pop(Partition(tp.topic, tp.partition), None)
+            self._failures.keep(error)
 
     def _starts(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
         """Where to begin: committed offsets, else the end of the topic that `auto_offset_reset` names.
 
-        Asked here although the client would find out by itself: only so are the lag of a partition without news and
-        the way back to the first record known from the beginning."""
+        The client would find out by itself, but only so are the lag of a partition without news, and the way back to
+        the first record, known from the beginning. A partition without an answer is left to the client."""
         if not partitions:
             return partitions
         try:
-            starts = self._consumer.committed(partitions, timeout=_REQUEST_TIMEOUT_S)
-            new = [TopicPartition(tp.topic, tp.partition, self._reset) for tp in starts if tp.offset < 0]
-            if new:
-                found = self._consumer.offsets_for_times(new, timeout=_REQUEST_TIMEOUT_S)
-                self._log.info(
-                    "no committed offset", begin_at={f"{tp.topic}-{tp.partition}": tp.offset for tp in found}
-                )
-                starts = [tp for tp in starts if tp.offset >= 0] + found
+            committed = self._consumer.committed(partitions, timeout=_REQUEST_TIMEOUT_S)
+            new = [TopicPartition(tp.topic, tp.partition, self._reset) for tp in committed if _uncommitted(tp)]
+            found = self._consumer.offsets_for_times(new, timeout=_REQUEST_TIMEOUT_S) if new else []
+            found = [tp for tp in found if tp.error is None and tp.offset >= 0]
+            if found and self._reset == OFFSET_END:
+                # or a crash before the first commit would skip what was read until then
+                self._consumer.commit(offsets=found, asynchronous=False)
         except KafkaException as error:
-            self._log.warning("committed offsets unknown, the client goes on asking", text=reason(error))
+            self._log.warning("starting offsets unknown, the client goes on asking", text=reason(error))
             return partitions
-        failed = {Partition(tp.topic, tp.partition) for tp in starts if tp.error is not None}
-        return [tp for tp in starts if tp.error is None] + _bare(failed)
+        if found:
+            self._log.info("no committed offset", begin_at={f"{tp.topic}-{tp.partition}": tp.offset for tp in found})
+        known = {_at(tp): tp for tp in [*committed, *found] if tp.error is None and tp.offset >= 0}
+        return [known.get(_at(tp), tp) for tp in partitions]
 
     def _committed(self) -> dict[Partition, int]:
         try:
             found = self._consumer.committed(_bare(self._held), timeout=_REQUEST_TIMEOUT_S)
         except KafkaException as error:
-            raise self._reaction(error.args[0]) from None
+            raise self._failures.reaction(error.args[0]) from None
         targets: dict[Partition, int] = {}
         for tp in found:
             if tp.error is not None:
-                raise self._reaction(tp.error)
-            at = Partition(tp.topic, tp.partition)
-            origin = self._held[at].origin
-            targets[at] = tp.offset if tp.offset >= 0 else self._reset if origin is None else origin
+                raise self._failures.reaction(tp.error)
+            origin = self._held[_at(tp)].origin
+            targets[_at(tp)] = tp.offset if tp.offset >= 0 else self._reset if origin is None else origin
         return targets
 
-    def _require(self, topic: str) -> None:
+    def _require_topics(self) -> None:
         """The consumer protocol never tells of a missing topic, so ask. A broker that cannot be reached yet may come
         up while we poll."""
-        try:
-            error = self._consumer.list_topics(topic, timeout=_REQUEST_TIMEOUT_S).topics[topic].error
-        except KafkaException as unreachable:
-            self._log.warning("topic not checked", topic=topic, text=reason(unreachable))
-            return
-        if error is not None:
-            self._on_message_error(error, topic)
-            self._raise_failure()
-
-    def _on_message_error(self, error: KafkaError, topic: str | None) -> None:
-        if error.code() == KafkaError._PARTITION_EOF:
-            return
-        known = user_error(error, topic=topic, bootstrap_servers=self._bootstrap_servers)
-        if known is not None or error.fatal():
-            self._failure = known or self._fatal(error)
-        else:
-            self._log.warning("kafka error, the client retries", topic=topic, code=error.name(), text=reason(error))
-
-    def _on_client_error(self, error: KafkaError) -> None:
-        if error.code() == KafkaError._ALL_BROKERS_DOWN:
-            self._log.warning("kafka unreachable", client="consumer", text=reason(error))
-            return
-        known = user_error(error, topic=None, bootstrap_servers=self._bootstrap_servers)
-        if known is not None or error.fatal() or error.code() == KafkaError._FATAL:
-            self._failure = known or self._fatal(error)
-        # all others stand in the client's log already
+        for topic in self._topics:
+            try:
+                error = self._consumer.list_topics(topic, timeout=_REQUEST_TIMEOUT_S).topics[topic].error
+            except KafkaException as unreachable:
+                self._log.warning("topics not checked", text=reason(unreachable))
+                return
+            if error is not None:
+                self._failures.on_error(error, topic)
+                self._failures.raise_first()
 
     def _on_committed(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         for failed in [error, *(tp.error for tp in partitions)]:
-            if failed is not None and failed.code() != KafkaError._NO_OFFSET:
-                self._failure = user_error(failed, topic=None, bootstrap_servers=self._bootstrap_servers)
-                self._log.warning("commit failed", code=failed.name(), text=reason(failed))
+            if failed is not None:
+                self._failures.on_error(failed)
                 return
 
-    def _reaction(self, error: KafkaError) -> StreamerError:
-        known = user_error(error, topic=None, bootstrap_servers=self._bootstrap_servers)
-        if known is not None:
-            return known
-        return self._fatal(error) if error.fatal() else TransientError(f"Kafka: {reason(error)}")
 
-    def _fatal(self, error: KafkaError) -> FatalError:
-        return FatalError(f"Kafka put this consumer out of its group for good: {reason(error)}")
+def _at(tp: TopicPartition) -> Partition:
+    return Partition(tp.topic, tp.partition)
 
-    def _raise_failure(self) -> None:
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
-            raise failure
+
+def _uncommitted(answer: TopicPartition) -> bool:
+    return answer.error is None and answer.offset < 0
 
 
 def _bare(partitions: Iterable[Partition]) -> list[TopicPartition]:

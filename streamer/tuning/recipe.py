@@ -88,6 +88,18 @@ NEGATIVE = frozenset(
 )  # fmt: skip
 STRONG = frozenset(("love", "excitement", "joy", "admiration", "anger", "disgust", "grief"))
 GRADES = ("very negative", "negative", "neutral", "positive", "very positive")
+# of the texts drawn; neutral least: it is what a model says anyway of a text unlike those it knows
+GRADE_SHARES = {"very negative": 0.2, "negative": 0.26, "neutral": 0.12, "positive": 0.22, "very positive": 0.2}
+IMPLIED: dict[str, dict[str, tuple[str, ...]]] = {
+    "clinc150": {
+        "negative": ("report fraud", "card declined", "damaged card", "lost luggage", "account blocked",
+                     "report lost card", "jump start"),
+        "positive": ("thank you",),
+        "neutral": ("definition", "timezone", "calculator", "exchange rate", "plug type", "next holiday"),
+    },
+    "nlupp": {"negative": ("wrong notworking notshowing", "lost stolen"), "positive": ("thank",)},
+    "crisislex_t26": {"negative": ("affected individuals", "infrastructure and utilities")},
+}  # fmt: skip
 GRADE_SYNONYMS: dict[str, tuple[str, ...]] = {
     "very negative": ("terrible", "very bad"),
     "negative": ("bad", "unfavorable", "dissatisfied", "unhappy"),
@@ -154,33 +166,55 @@ class SetSource:
 
 
 class SentimentSource:
-    """Emotion-labelled texts read as sentiment, by the emotion set's own grouping into positive and negative."""
+    """Texts by the mood they show, asked on a scale of two, three or five grades, worded one way or another.
 
-    def __init__(self, labelled: LabelledSet, *, weight: float) -> None:
+    `rows` are (text, grade), grades as in GRADES; a scale without the text's own grade shows the nearest one.
+    """
+
+    def __init__(self, rows: Sequence[tuple[str, str]], *, weight: float) -> None:
         self.weight = weight
-        self._rows: dict[str, list[tuple[str, bool]]] = {"negative": [], "neutral": [], "positive": []}
-        for text, labels in zip(labelled.texts, labelled.labels, strict=True):
-            grade = _sentiment(set(labels))
-            if grade is not None:
-                self._rows[grade].append((text, bool(STRONG & set(labels))))
+        self._rows: dict[str, list[str]] = defaultdict(list)
+        for text, grade in rows:
+            self._rows[grade].append(text)
 
     def draw(self, random: Random, most: int) -> Example:
-        grade = random.choices(("negative", "neutral", "positive"), (0.4, 0.2, 0.4))[0]
-        text, strong = random.choice(self._rows[grade])
-        scale: tuple[str, ...] = ("negative", "positive")
-        if grade == "neutral" or random.random() < 0.4:
-            scale = ("negative", "neutral", "positive")
-        if strong and random.random() < 0.3:
-            scale, grade = GRADES, f"very {grade}"
-        elif random.random() < 0.05:
-            scale = GRADES
-        worded = [_synonym(random, label, GRADE_SYNONYMS, 0.0) for label in scale]
-        if random.random() < 0.3:
-            worded = [_synonym(random, label, GRADE_SYNONYMS, 1.0) for label in scale]
-        pairs = list(zip(worded, [label == grade for label in scale], strict=True))
+        grades = [grade for grade in GRADES if self._rows[grade]]
+        grade = random.choices(grades, [GRADE_SHARES[grade] for grade in grades])[0]
+        text = random.choice(self._rows[grade])
+        strong = grade.startswith("very ")
+        if random.random() < (0.35 if strong else 0.05):
+            scale: tuple[str, ...] = GRADES
+        else:
+            grade = grade.removeprefix("very ")
+            three = grade == "neutral" or random.random() < 0.5
+            scale = ("negative", "neutral", "positive") if three else ("negative", "positive")
+        share = random.choices((0.0, 1.0), (0.7, 0.3))[0]  # all grades by synonyms, or none
+        pairs = [(_synonym(random, name, GRADE_SYNONYMS, share), name == grade) for name in scale]
         random.shuffle(pairs)
         labels = word_labels(random, [label for label, _ in pairs], "sentiment")
         return Example(text, labels, tuple(holds for _, holds in pairs))
+
+
+def emotions_as_sentiment(labelled: LabelledSet) -> list[tuple[str, str]]:
+    """Emotion-labelled texts read as sentiment, by the emotion set's own grouping into positive and negative."""
+    rows = []
+    for text, labels in zip(labelled.texts, labelled.labels, strict=True):
+        grade = _sentiment(set(labels))
+        if grade in ("positive", "negative") and STRONG & set(labels):
+            grade = f"very {grade}"
+        if grade is not None:
+            rows.append((text, grade))
+    return rows
+
+
+def implied_sentiment(labelled: LabelledSet) -> list[tuple[str, str]]:
+    """Texts whose intent or event implies a mood that no word of theirs need show: a lost card, a flooded town."""
+    moods = {name: mood for mood, names in IMPLIED.get(labelled.dataset, {}).items() for name in names}
+    found = [
+        (text, {moods[label] for label in labels if label in moods})
+        for text, labels in zip(labelled.texts, labelled.labels, strict=True)
+    ]
+    return [(text, one.pop()) for text, one in found if len(one) == 1]
 
 
 def _sentiment(labels: set[str]) -> str | None:
@@ -228,20 +262,24 @@ KNOWN: dict[str, tuple[str, float]] = {
     "crisislex_t26": ("topic", 0.07),
     "hate_davidson": ("topic", 0.03),
 }
-SENTIMENT_WEIGHT, GLOSS_WEIGHT, OTHER_WEIGHT = 0.24, 0.31, 1.0
+SENTIMENT_WEIGHT, IMPLIED_WEIGHT, GLOSS_WEIGHT, OTHER_WEIGHT = 0.24, 0.06, 0.27, 1.0
 NO_LABEL = frozenset(("not labeled", "not applicable"))  # bookkeeping of the data sets, not meaning
 
 
 def build_sources(sets: Sequence[LabelledSet], glosses: Sequence[Gloss]) -> list[Source]:
     """One source per data set, sentiment read from goemotions, and the glosses if there are any."""
     sources: list[Source] = [GlossSource(glosses, weight=GLOSS_WEIGHT)] if glosses else []
+    moods: list[tuple[str, str]] = []
     names = sorted({name for one in sets for name in one.names} - NO_LABEL)
     for one in sets:
         kind, weight = KNOWN.get(one.dataset, ("", OTHER_WEIGHT))
         foreign = [name for name in names if name not in one.names] if one.dataset in KNOWN else []
         sources.append(SetSource(_without(one, NO_LABEL), kind=kind, weight=weight, foreign=foreign))
+        moods += implied_sentiment(one)
         if one.dataset == "goemotions":
-            sources.append(SentimentSource(one, weight=SENTIMENT_WEIGHT))
+            sources.append(SentimentSource(emotions_as_sentiment(one), weight=SENTIMENT_WEIGHT))
+    if moods:
+        sources.append(SentimentSource(moods, weight=IMPLIED_WEIGHT))
     return sources
 
 

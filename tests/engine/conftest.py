@@ -69,13 +69,14 @@ def save_checkpoint(directory: Path, encoder: str, config: dict[str, Any]) -> No
     from gliclass import GLiClassModel, GLiClassModelConfig
     from transformers import PreTrainedTokenizerFast
 
-    ends = {"unk_token": "[UNK]", "pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    ends: dict[str, Any] = {"unk_token": "[UNK]", "pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
     backend = wordpiece() if encoder == "bert" else byte_level_bpe()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, mask_token=AddedToken("[MASK]", lstrip=True), **ends)
+    ends["mask_token"] = AddedToken("[MASK]", lstrip=True)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **ends)  # type: ignore[no-untyped-call]
     tokenizer.add_tokens(list(MARKERS), special_tokens=True)
-    label, sep, example = tokenizer.convert_tokens_to_ids(list(MARKERS))
+    label, sep, example = (tokenizer.convert_tokens_to_ids(marker) for marker in MARKERS)
     options = {
-        "encoder_config": encoder_config(encoder, vocabulary=len(tokenizer), padding=tokenizer.pad_token_id),
+        "encoder_config": encoder_config(encoder, vocabulary=len(tokenizer), padding=backend.token_to_id("[PAD]")),
         "encoder_model": "tiny",
         "vocab_size": len(tokenizer),
         "class_token_index": label,
@@ -94,15 +95,20 @@ def save_checkpoint(directory: Path, encoder: str, config: dict[str, Any]) -> No
         tokenizer.save_pretrained(directory)
 
 
-def encoder_config(encoder: str, *, vocabulary: int, padding: int) -> Any:
-    from transformers import BertConfig, ModernBertConfig
-
-    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
-    common = {"vocab_size": vocabulary, "pad_token_id": padding, "max_position_embeddings": POSITIONS[encoder]}
-    if encoder == "bert":
-        return BertConfig(**shape, **common)
-    # one layer attends to everything, the other to 8 tokens on either side
-    return ModernBertConfig(**shape, **common, global_attn_every_n_layers=2, local_attention=16)
+def encoder_config(encoder: str, *, vocabulary: int, padding: int | None) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "model_type": encoder,
+        "vocab_size": vocabulary,
+        "pad_token_id": padding,
+        "max_position_embeddings": POSITIONS[encoder],
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 48,
+    }
+    if encoder == "modernbert":  # one layer attends to everything, the other to 8 tokens on either side
+        config |= {"global_attn_every_n_layers": 2, "local_attention": 16}
+    return config
 
 
 def wordpiece() -> Tokenizer:
@@ -137,7 +143,7 @@ def byte_level_bpe() -> Tokenizer:
 
 
 def _with_ends(tokenizer: Tokenizer) -> Tokenizer:
-    ends = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+    ends: list[Any] = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
     tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
     return tokenizer
 
@@ -150,7 +156,7 @@ class Reference:
         from gliclass.pipeline import UniEncoderZeroShotClassificationPipeline as Pipeline
         from transformers.utils import logging
 
-        logging.disable_progress_bar()
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         model = GLiClassModel.from_pretrained(directory)
         self._pipeline = Pipeline(model, str(directory), max_length=100_000, device="cpu", progress_bar=False)
 
@@ -191,7 +197,12 @@ def open_backend() -> Callable[..., UniEncoderBackend]:
     """`open_backend(directory, facet_mode=..., dtype=..., max_row_tokens=...)` on the CPU."""
 
     def open_(directory: Path, **changed: Any) -> UniEncoderBackend:
-        usual = {"facet_mode": "separate", "dtype": torch.float32, "max_row_tokens": 10_000, "name": "tiny"}
+        usual: dict[str, Any] = {
+            "facet_mode": "separate",
+            "dtype": torch.float32,
+            "max_row_tokens": 10_000,
+            "name": "tiny",
+        }
         return open_uniencoder(directory, device=torch.device("cpu"), **usual | changed)
 
     return open_

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,7 +53,7 @@ def test_logits_do_not_depend_on_the_batch(
     make_checkpoint: Checkpoint,
     open_backend: OpenBackend,
     texts: list[str],
-    order: st.randoms,  # type: ignore[valid-type]
+    order: Random,
     head: tuple[str, str, str],
 ) -> None:
     encoder, label_pooling, text_pooling = head
@@ -62,7 +64,7 @@ def test_logits_do_not_depend_on_the_batch(
     rows = backend.rows([Document(text, TWO_FACETS) for text in texts])
     alone = [backend.forward([row])[0] for row in rows]
     shuffled = list(range(len(rows)))
-    order.shuffle(shuffled)  # type: ignore[attr-defined]
+    order.shuffle(shuffled)
     together = backend.forward([rows[index] for index in shuffled])
     for index, logits in zip(shuffled, together, strict=True):
         own = rows[index].labels
@@ -91,7 +93,7 @@ def test_a_text_cut_to_the_window_keeps_every_label(
     for row in rows:
         assert row.truncated
         assert len(row.ids) == backend.describe().window_tokens
-        assert list(row.ids).count(label) == row.labels
+        assert sum(index == label for index in row.ids) == row.labels
     assert np.isfinite(backend.forward(rows)).all()
 
 
@@ -107,27 +109,29 @@ def test_label_sets_are_checked_before_any_document(make_checkpoint: Checkpoint,
         backend.prepare(TWO_FACETS)
 
 
-def test_a_tokenizer_of_another_model_is_refused(make_checkpoint: Checkpoint) -> None:
-    model = load_uniencoder(make_checkpoint("bert", extract_text_features=True), dtype=torch.float32)
-    tokenizer = read_tokenizer(make_checkpoint("bert"))
-
-    def refused(changed: UniEncoderBackend | None = None, **config: int) -> str:
-        model.config = replace(
-            load_uniencoder(make_checkpoint("bert", extract_text_features=True), dtype=torch.float32).config, **config
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"class_token_index": 5}, "gives <<LABEL>> the id"),
+        ({"extract_text_features": True, "text_token_index": 5}, "gives <<SEP>> the id"),
+        ({}, "the model only"),
+    ],
+)
+def test_a_tokenizer_of_another_model_is_refused(
+    changed: dict[str, Any], message: str, make_checkpoint: Checkpoint
+) -> None:
+    directory = make_checkpoint("bert")
+    model, tokenizer = load_uniencoder(directory, dtype=torch.float32), read_tokenizer(directory)
+    model.config = replace(model.config, **changed)
+    if not changed:
+        tokenizer.add_tokens(["beyond"])
+    with pytest.raises(UsageError, match=message):
+        UniEncoderBackend(
+            model=model,
+            tokenizer=tokenizer,
+            facet_mode="separate",
+            device=torch.device("cpu"),
+            max_row_tokens=100,
+            name="tiny",
+            revision="0",
         )
-        with pytest.raises(UsageError) as error:
-            UniEncoderBackend(
-                model=model,
-                tokenizer=tokenizer,
-                facet_mode="separate",
-                device=torch.device("cpu"),
-                max_row_tokens=100,
-                name="tiny",
-                revision="0",
-            )
-        return str(error.value)
-
-    assert "gives <<LABEL>> the id" in refused(class_token_index=5)
-    assert "gives <<SEP>> the id" in refused(text_token_index=5)
-    tokenizer.add_tokens(["beyond"])
-    assert "the model only" in refused()

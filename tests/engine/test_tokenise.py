@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer
 
@@ -72,8 +72,10 @@ def varied(one_facet: LabelSets) -> list[LabelSet]:
     ]
 
 
-def control_ids(tokenizer: Tokenizer) -> set[int]:
-    return {tokenizer.token_to_id(token) for token in CONTROL} - {None}
+def id_of(token: str, directory: Path) -> int:
+    found = read_tokenizer(directory).token_to_id(token)
+    assert found is not None
+    return found
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
@@ -89,6 +91,7 @@ def test_ids_are_those_of_the_whole_string(
     reference: Refer,
     text: str,
 ) -> None:
+    assume(not any(token in text for token in (*CONTROL, "[UNK]")))
     gliclass = reference(make_checkpoint(encoder, prompt_first=prompt_first))
     rows = tokeniser(encoder, prompt_first=prompt_first).rows([Document(text, labels) for labels in varied])
     assert [list(row.ids) for row in rows] == [gliclass.ids(text, labels) for labels in varied]
@@ -107,7 +110,7 @@ def test_nothing_in_a_text_becomes_a_control_token(
     varied: list[LabelSet],
     text: str,
 ) -> None:
-    control = control_ids(read_tokenizer(make_checkpoint(encoder)))
+    control = {read_tokenizer(make_checkpoint(encoder)).token_to_id(token) for token in CONTROL}
     rows = tokeniser(encoder, prompt_first=prompt_first).rows(
         [Document(content, labels) for labels in varied for content in (text, "")]
     )
@@ -133,8 +136,8 @@ def test_a_marker_matches_as_written_even_where_the_tokenizer_would_normalise_it
 ) -> None:
     lenient = Tokenizer.from_str(read_tokenizer(make_checkpoint("bert")).to_str().replace("<<LABEL>>", "<<ENTITY>>"))
     lenient.add_tokens([AddedToken("<<LABEL>>", normalized=True)])
-    label = lenient.token_to_id("<<LABEL>>")
-    assert label in lenient.encode("<<label>>").ids
+    (label,) = lenient.encode("<<label>>", add_special_tokens=False).ids
+    assert label == lenient.token_to_id("<<LABEL>>")
     rows = RowTokeniser(tokenizer=lenient, prompt_first=True, facet_mode="separate", window_tokens=100).rows(
         [Document("<<label>> <<LABEL>>", one_facet(["billing", "outage"]))]
     )
@@ -144,7 +147,7 @@ def test_a_marker_matches_as_written_even_where_the_tokenizer_would_normalise_it
 def test_a_marker_made_by_prompt_and_text_together_is_broken_too(
     make_checkpoint: Checkpoint, tokeniser: Callable[..., RowTokeniser], one_facet: LabelSets
 ) -> None:
-    label = read_tokenizer(make_checkpoint("bert")).token_to_id("<<LABEL>>")
+    label = id_of("<<LABEL>>", make_checkpoint("bert"))
     (row,) = tokeniser("bert").rows([Document("LABEL>>x", one_facet(["billing"], prompt="Sort: <<"))])
     assert list(row.ids).count(label) == 1
 
@@ -165,7 +168,7 @@ def test_a_long_text_is_cut_at_its_end_and_nothing_else_is(
     documents = [Document(text, labels) for labels in varied]
     whole = tokeniser(encoder, prompt_first=prompt_first).rows(documents)
     cut = tokeniser(encoder, prompt_first=prompt_first, window_tokens=window).rows(documents)
-    label = read_tokenizer(make_checkpoint(encoder)).token_to_id("<<LABEL>>")
+    label = id_of("<<LABEL>>", make_checkpoint(encoder))
     for full, row, labels in zip(whole, cut, varied, strict=True):
         assert row.truncated == (len(full.ids) > window)
         assert len(row.ids) == row.cost_tokens == min(window, len(full.ids))
