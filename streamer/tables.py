@@ -22,12 +22,14 @@ import pyarrow.parquet as pq
 
 from streamer.errors import UsageError
 from streamer.records import Reject
-from streamer.tuning.data import read_rows
 
 JSON_LINES, CSV, PARQUET, LINES = (".jsonl", ".ndjson"), ".csv", ".parquet", ".txt"
 READABLE = (*JSON_LINES, CSV, PARQUET, LINES)
 WRITABLE = (*JSON_LINES, PARQUET)
 TEXT_COLUMN = "text"  # of a file with a text per line
+CSV_ENCODING = "utf-8-sig"  # with or without the byte order mark that spreadsheets write
+EXTRA = "\0"  # no column's name
+READ_ROWS = 1024  # of .parquet at a time
 ROW_GROUP_ROWS = 16_384
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -114,15 +116,24 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
 
 def _table_rows(path: Path) -> Iterator[Row]:
     with _broken_files_told(path):
-        for columns in read_rows(path):
-            # csv's mark for fields beyond the header
-            extra: Any = columns.pop(None, None)  # type: ignore[call-overload]
-            reject = Reject("extra_fields", "more fields than the header names") if extra else None
-            yield Row(columns, orjson.dumps(columns, default=_plain), reject)
+        if path.suffix == PARQUET:
+            for batch in pq.ParquetFile(path).iter_batches(READ_ROWS):
+                yield from (_row(columns, None) for columns in batch.to_pylist())
+            return
+        with path.open(encoding=CSV_ENCODING, newline="") as file:
+            reader: csv.DictReader[str | Any] = csv.DictReader(file, restkey=EXTRA)
+            for columns in reader:
+                extra = columns.pop(EXTRA, None)
+                yield _row(columns, Reject("extra_fields", "more fields than the header names") if extra else None)
+
+
+def _row(columns: dict[str, Any], reject: Reject | None) -> Row:
+    return Row(columns, orjson.dumps(columns, default=_plain), reject)
 
 
 @contextmanager
 def _broken_files_told(path: Path) -> Iterator[None]:
+    """Whatever the readers of .csv and .parquet raise becomes a UsageError."""
     try:
         yield
     except (ValueError, csv.Error, pa.ArrowException) as error:
@@ -152,7 +163,7 @@ def read_schema(path: Path) -> pa.Schema:
         with _broken_files_told(path):
             return pq.read_schema(path).remove_metadata()
     if path.suffix == CSV:
-        with _broken_files_told(path), path.open(encoding="utf-8", newline="") as file:
+        with _broken_files_told(path), path.open(encoding=CSV_ENCODING, newline="") as file:
             return pa.schema([(name, pa.string()) for name in next(csv.reader(file), [])])
     if path.suffix == LINES:
         return pa.schema([(TEXT_COLUMN, pa.string())])

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 import string
-from collections.abc import Iterator
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from streamer.records import Outbound
+from streamer.transport.embedded import EmbeddedBroker
+from streamer.transport.kafka_admin import create_topics
+from streamer.transport.kafka_client import GroupProtocol, Properties
+
+KAFKA_SCRIPT = Path(__file__).parents[1] / "deploy" / "kafka" / "kafka.sh"
 
 
 @pytest.fixture(scope="session")
@@ -63,3 +79,131 @@ def _spelling_tokenizer() -> str:
     tokenizer.add_special_tokens(special)
     text: str = tokenizer.to_str()
     return text
+
+
+@dataclass(frozen=True)
+class RoadBroker:
+    """A broker under test, and a plain client to look at it with. Waits are bounded; topics made here are removed."""
+
+    name: str
+    bootstrap_servers: str
+    embedded: EmbeddedBroker | None
+    made: list[str] = field(default_factory=list)
+
+    def properties(self, group_protocol: GroupProtocol) -> Properties:
+        return {} if self.embedded is None else self.embedded.client_properties(group_protocol)
+
+    def create_topic(self, topic: str, partitions: int = 4, settings: Mapping[str, str] | None = None) -> str:
+        """The embedded broker always makes 4 partitions and knows no settings."""
+        if self.embedded is not None:
+            assert (partitions, settings) == (4, None), "the embedded broker cannot do this"
+            self.embedded.create_topics([topic])
+        else:
+            create_topics(self.bootstrap_servers, {}, {topic: partitions}, settings or {}, timeout_s=30)
+            self.made.append(topic)
+        return topic
+
+    def produce(self, messages: Sequence[Outbound], partition: int = -1) -> None:
+        producer = Producer({"bootstrap.servers": self.bootstrap_servers, **self.properties("consumer")})
+        failed: list[object] = []
+        for one in messages:
+            producer.produce(
+                one.topic,
+                one.value,
+                one.key,
+                partition,
+                headers=list(one.headers),
+                timestamp=one.timestamp_ms or 0,
+                on_delivery=lambda error, _message: failed.append(error) if error else None,
+            )
+        assert producer.flush(30) == 0
+        producer.close()
+        assert not failed, failed
+
+    def read_all(self, topic: str, timeout_s: float = 30) -> list[Message]:
+        """All that a read_committed reader finds now, in order within each partition."""
+        reader = Consumer(
+            {
+                "bootstrap.servers": self.bootstrap_servers,
+                "group.id": f"reader-{uuid.uuid4().hex}",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                **self.properties("classic"),
+            }
+        )
+        found: list[Message] = []
+        try:
+            parts = reader.list_topics(topic, timeout=timeout_s).topics[topic].partitions
+            ends = {part: reader.get_watermark_offsets(TopicPartition(topic, part), timeout_s)[1] for part in parts}
+            left = [TopicPartition(topic, part, 0) for part, end in ends.items() if end > 0]
+            reader.assign(left)
+            deadline = time.monotonic() + timeout_s
+            while any(at.offset < ends[at.partition] for at in reader.position(left)):
+                assert time.monotonic() < deadline, f"{topic}: {len(found)} messages read, more expected"
+                for message in reader.consume(1000, 0.05):
+                    assert message.error() is None, message.error()
+                    found.append(message)
+        finally:
+            reader.close()
+        return found
+
+    def remove_topics(self) -> None:
+        if self.made:
+            client = AdminClient({"bootstrap.servers": self.bootstrap_servers})
+            for answer in client.delete_topics(self.made, request_timeout=30).values():
+                answer.result()
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap() -> Iterator[str]:
+    """Address of an Apache Kafka broker: the one named by KAFKA_BOOTSTRAP_SERVERS, one that runs already, or one
+    started for these tests and stopped after them. Without any, tests skip; with REQUIRE_KAFKA=1 they fail."""
+    named = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
+    running = _kafka_script("status")
+    if named or running.returncode == 0:
+        yield named or running.stdout.strip()
+        return
+    missing = [tool for tool in ("java", "mvn") if shutil.which(tool) is None]
+    started = None if missing else _kafka_script("up")
+    if started is None or started.returncode != 0:
+        why = f"no Apache Kafka: {started.stderr.strip() if started else ' and '.join(missing) + ' missing'}"
+        if os.environ.get("REQUIRE_KAFKA") == "1":
+            pytest.fail(why)
+        pytest.skip(why)
+    yield started.stdout.strip()
+    assert _kafka_script("down").returncode == 0
+
+
+def _kafka_script(verb: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([KAFKA_SCRIPT, verb], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="session")
+def embedded_broker() -> Iterator[EmbeddedBroker]:
+    with EmbeddedBroker(brokers=1) as broker:
+        yield broker
+
+
+@pytest.fixture
+def embedded_road(embedded_broker: EmbeddedBroker) -> RoadBroker:
+    return RoadBroker("embedded", embedded_broker.bootstrap_servers, embedded_broker)
+
+
+@pytest.fixture
+def kafka_road(kafka_bootstrap: str) -> Iterator[RoadBroker]:
+    road = RoadBroker("kafka", kafka_bootstrap, None)
+    yield road
+    road.remove_topics()
+
+
+@pytest.fixture(params=["embedded_road", pytest.param("kafka_road", marks=pytest.mark.kafka)])
+def broker(request: pytest.FixtureRequest) -> RoadBroker:
+    """The same test on the embedded broker and on Apache Kafka."""
+    road: RoadBroker = request.getfixturevalue(request.param)
+    return road
+
+
+@pytest.fixture
+def unique(request: pytest.FixtureRequest) -> str:
+    """A name for topics and groups that no other test uses."""
+    return f"{re.sub('[^A-Za-z0-9]+', '-', request.node.name)[:60]}-{uuid.uuid4().hex[:8]}"

@@ -1,34 +1,23 @@
-"""A broker, a source and a sink in plain memory: one thread, no clock of its own, the same course every time.
+"""A source and a sink in plain memory: one thread, no clock of its own, the same course every time.
 
-Enters: topics, records and rebalances that a test makes. Leaves: what Kafka's source and sink would do with them,
-without waiting: partitions, committed offsets, rewinds, transactions, refusals. Must not know: Kafka's client.
+Enters: a MemoryBroker, and what a test does to it. Leaves: what Kafka's source and sink would do: partitions, committed
+offsets, rewinds, epochs, transactions, refusals. Must not know: Kafka's client.
 """
 
 from __future__ import annotations
 
-import zlib
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from streamer.errors import FatalError, TransientError, UsageError
-from streamer.records import Envelope, Headers, Outbound, Partition, Position
-from streamer.transport.base import CommitToken, DeliveryOutcome, Lag, Offsets, OnDelivered, RebalanceListener, Refused
+from streamer.records import Envelope, Outbound, Partition, Position
+from streamer.transport.base import CommitToken, DeliveryOutcome, Lag, Offsets, OnDelivered, RebalanceListener
 from streamer.transport.holdings import Holdings
+from streamer.transport.memory_broker import Change, MemoryBroker, Stored
 
-# where `fault` may raise: each step of a source or sink that can fail on a real broker
-Step: TypeAlias = Literal["poll", "commit", "rewind", "begin", "transaction", "transaction done", "abort"]
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A message as a topic keeps it."""
-
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
-    timestamp_ms: int | None
+__all__ = ["MemoryBroker", "MemorySink", "MemorySource", "MemoryToken", "Stored"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,120 +26,6 @@ class MemoryToken:
 
     member: MemorySource
     generation: int
-
-
-def no_fault(step: Step) -> None:
-    """Every step succeeds."""
-
-
-def accept(message: Outbound) -> DeliveryOutcome:
-    """Every message within the limit is taken."""
-    return None
-
-
-class MemoryBroker:
-    """Topics of `partitions` partitions each, made by the first message or by `create_topic`.
-
-    Messages whose key, value and headers exceed `max_message_bytes` are refused. `now_ms` stamps messages without a
-    timestamp. `fault` is called at each step and raises to make it fail; `deliver` tells the fate of each message,
-    None to take it. Sources of one group share its committed offsets: a source is given, at its first poll, the
-    partitions of its topics that no other source of the group holds; after that `assign`, `revoke` and `lose` move
-    them, at the next poll of the source they name.
-    """
-
-    def __init__(
-        self,
-        *,
-        partitions: int,
-        max_message_bytes: int,
-        now_ms: Callable[[], int],
-        fault: Callable[[Step], None] = no_fault,
-        deliver: Callable[[Outbound], DeliveryOutcome] = accept,
-    ) -> None:
-        self.now_ms = now_ms
-        self.fault = fault
-        self._partitions = partitions
-        self._max_message_bytes = max_message_bytes
-        self._deliver = deliver
-        self._logs: dict[str, list[list[Stored]]] = {}
-        self._keyless = 0
-        self._committed: dict[tuple[str, Partition], int] = {}
-        self._holders: dict[tuple[str, Partition], MemorySource] = {}
-
-    def create_topic(self, topic: str) -> None:
-        """A topic that exists stays as it is."""
-        self._logs.setdefault(topic, [[] for _ in range(self._partitions)])
-
-    def partitions(self, topic: str) -> list[Partition]:
-        return [Partition(topic, number) for number in range(len(self._logs.get(topic, ())))]
-
-    def produce(
-        self,
-        topic: str,
-        value: bytes | None,
-        *,
-        key: bytes | None = None,
-        headers: Headers = (),
-        timestamp_ms: int | None = None,
-        partition: int | None = None,
-    ) -> Position:
-        """Append a message; a key always goes to the same partition, messages without one go round."""
-        self.create_topic(topic)
-        if partition is None and key is None:
-            partition = self._keyless % self._partitions
-            self._keyless += 1
-        elif partition is None:
-            partition = zlib.crc32(key or b"") % self._partitions
-        log = self._logs[topic][partition]
-        log.append(Stored(key, value, headers, self.now_ms() if timestamp_ms is None else timestamp_ms))
-        return Position(topic, partition, len(log) - 1)
-
-    def messages(self, topic: str) -> dict[Position, Stored]:
-        """All of a topic, by partition and offset: what a read_committed reader sees."""
-        logs = enumerate(self._logs.get(topic, ()))
-        return {Position(topic, number, offset): stored for number, log in logs for offset, stored in enumerate(log)}
-
-    def log(self, at: Partition) -> Sequence[Stored]:
-        return self._logs[at.topic][at.partition]
-
-    def judge(self, message: Outbound) -> DeliveryOutcome:
-        """What becomes of a message that is sent: None when it is taken."""
-        parts = [message.key, message.value, *(part for name, value in message.headers for part in (name, value))]
-        size = sum(len(part) for part in parts if part is not None)
-        if size > self._max_message_bytes:
-            return Refused(f"message of {size} bytes, at most {self._max_message_bytes} are taken")
-        return self._deliver(message)
-
-    def committed(self, group_id: str, at: Partition) -> int | None:
-        return self._committed.get((group_id, at))
-
-    def commit(self, group_id: str, offsets: Offsets) -> None:
-        self._committed.update({(group_id, at): offset for at, offset in offsets.items()})
-
-    def assign(self, source: MemorySource, partitions: Iterable[Partition]) -> None:
-        """Give partitions to a source, as soon as their holder has let them go."""
-        source.schedule("assign", partitions)
-
-    def revoke(self, source: MemorySource, partitions: Iterable[Partition]) -> None:
-        """Take partitions back; the source may finish with them first."""
-        source.schedule("revoke", partitions)
-
-    def lose(self, source: MemorySource, partitions: Collection[Partition]) -> None:
-        """Take partitions away at once: commits of the source for them count no more, and others may have them."""
-        for at in partitions:
-            self.release(source, at)
-        source.schedule("lose", partitions)
-
-    def hold(self, source: MemorySource, at: Partition) -> bool:
-        """Make `source` the holder of a free partition of its group; false when another holds it."""
-        return self._holders.setdefault((source.group_id, at), source) is source
-
-    def release(self, source: MemorySource, at: Partition) -> None:
-        if self.holds(source, at):
-            del self._holders[source.group_id, at]
-
-    def holds(self, source: MemorySource, at: Partition) -> bool:
-        return self._holders.get((source.group_id, at)) is source
 
 
 class MemorySource:
@@ -165,14 +40,14 @@ class MemorySource:
         auto_offset_reset: Literal["earliest", "latest"],
     ) -> None:
         self.group_id = group_id
-        self.generation = 0
         self._broker = broker
+        self._generation = 0
         self._topics = tuple(topics)
         self._from_start = auto_offset_reset == "earliest"
         self._held = Holdings()
         self._next: dict[Partition, int] = {}
         self._paused: set[str] = set()
-        self._due: deque[tuple[str, list[Partition]]] = deque()
+        self._due: deque[tuple[Change, list[Partition]]] = deque()
         self._turn = 0
 
     def subscribe(self, listener: RebalanceListener) -> None:
@@ -184,8 +59,8 @@ class MemorySource:
         wanted = [at for topic in self._topics for at in self._broker.partitions(topic)]
         self.schedule("assign", [at for at in wanted if self._broker.hold(self, at)])
 
-    def schedule(self, change: Literal["assign", "revoke", "lose"], partitions: Iterable[Partition]) -> None:
-        """Rebalance at the next poll; tests say so to the broker."""
+    def schedule(self, change: Change, partitions: Iterable[Partition]) -> None:
+        """Rebalance at the next poll; the broker's `assign`, `revoke` and `lose` call it."""
         self._due.append((change, list(partitions)))
 
     def poll(self, max_records: int, timeout_s: float) -> list[Envelope[None]]:
@@ -224,7 +99,7 @@ class MemorySource:
                 self._next[at] = to
 
     def commit_token(self) -> CommitToken:
-        return MemoryToken(self, self.generation)
+        return MemoryToken(self, self._generation)
 
     def lag(self) -> Mapping[Partition, Lag]:
         lags: dict[Partition, Lag] = {}
@@ -238,8 +113,10 @@ class MemorySource:
     def close(self) -> None:
         self._due.clear()
         self._rebalance("revoke", list(self._held))
+        for at in [at for topic in self._topics for at in self._broker.partitions(topic)]:
+            self._broker.release(self, at)  # also what waited for a first poll
 
-    def _rebalance(self, change: str, partitions: list[Partition]) -> None:
+    def _rebalance(self, change: Change, partitions: list[Partition]) -> None:
         if change == "assign":
             self._take(partitions)
             return
@@ -249,7 +126,7 @@ class MemorySource:
         if change == "revoke":
             self._listener.on_revoked(ours)
         self._held.drop(ours)
-        self.generation += 1
+        self._generation = self._broker.rebalanced(self)
         for at in ours:
             self._broker.release(self, at)
         if change == "lose":
@@ -262,7 +139,7 @@ class MemorySource:
             self.schedule("assign", waiting)
         if not free:
             return
-        self.generation += 1
+        self._generation = self._broker.rebalanced(self)
         for at in free:
             committed = self._broker.committed(self.group_id, at)
             begin = 0 if self._from_start else len(self._broker.log(at))
@@ -339,7 +216,7 @@ class MemorySink:
         if self._open is None or not isinstance(token, MemoryToken):
             raise FatalError("commit needs an open transaction and the token of a MemorySource")
         self._broker.fault("transaction")
-        if self._failed or token.generation != token.member.generation:
+        if self._failed or token.generation != self._broker.generation(token.member):
             raise TransientError("the transaction cannot commit: a message was not taken or the group has rebalanced")
         written, self._open = self._open, None
         for message in written:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import string
-import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -89,10 +88,8 @@ def save_checkpoint(directory: Path, encoder: str, config: dict[str, Any]) -> No
     for name, weights in model.named_parameters():
         if weights.dim() > 1:
             torch.nn.init.normal_(weights, std=1.0 if "embeddings" in name else 1.5 * weights.shape[-1] ** -0.5)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model.save_pretrained(directory)
-        tokenizer.save_pretrained(directory)
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
 
 
 def encoder_config(encoder: str, *, vocabulary: int, padding: int | None) -> dict[str, Any]:
