@@ -106,6 +106,7 @@ def connect(settings: Settings) -> Iterator[Connection]:
     from streamer.transport.embedded import EmbeddedBroker
 
     with EmbeddedBroker(brokers=1) as broker:
+        broker.create_topics(topics_of(settings))
         needed = broker.client_properties(settings.kafka.group_protocol)
         yield Connection(broker.bootstrap_servers, {**needed, **properties}, embedded=True)
 

@@ -98,6 +98,82 @@ def check(
 
 
 @app.command()
+def classify(
+    text: Annotated[str | None, typer.Argument(help="One text; or give --input.")] = None,
+    source: Annotated[
+        Path | None, typer.Option("--input", "-i", help=".jsonl, .csv, .parquet, .txt, or - (stdin).")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help=".jsonl, .parquet, or - (stdout).")] = Path("-"),
+    column: Annotated[list[str] | None, typer.Option("--text", help="Column or JSON pointer; may be repeated.")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="Take label set and model from settings.")
+    ] = None,
+    label_set: Annotated[str | None, typer.Option(help="Which label set of the settings.")] = None,
+    labels: Annotated[list[str] | None, typer.Option(help="facet=label,label: one holds; may be repeated.")] = None,
+    multi_labels: Annotated[
+        list[str] | None, typer.Option(help="facet=label,label: any may hold; may be repeated.")
+    ] = None,
+    threshold: Annotated[float, typer.Option(min=0.0, max=1.0, help="For --multi-labels.")] = 0.5,
+    model: Annotated[str | None, typer.Option(help="bundled, a directory, or a Hugging Face id.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One text: print JSON instead of a table.")] = False,
+) -> None:
+    """Label a text, a file or standard input, without Kafka."""
+    from streamer.offline_command import run_classify
+    from streamer.telemetry.logs import configure_logs
+
+    configure_logs(level="error", form="console", stream=sys.stderr)
+    run_classify(
+        text=text,
+        source=source,
+        output=output,
+        columns=column or [],
+        config=config,
+        label_set=label_set,
+        labels=labels or [],
+        multi_labels=multi_labels or [],
+        threshold=threshold,
+        model=model,
+        overwrite=overwrite,
+        as_json=as_json,
+    )
+
+
+@app.command()
+def produce(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help=".jsonl, .csv, .parquet or .txt.")],
+    topic: Annotated[str, typer.Option(help="Where to.")],
+    bootstrap: Annotated[str, typer.Option(help="host:port,... of the cluster.")] = "localhost:9092",
+    property_: Annotated[
+        list[str] | None, typer.Option("--property", help="librdkafka's name=value; may be repeated.")
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="Field whose value becomes the key.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0.001, help="Records a second; default: as fast as possible.")
+    ] = None,
+    repeat: Annotated[int, typer.Option(min=1, help="Send the file so many times.")] = 1,
+    limit: Annotated[int | None, typer.Option(min=1, help="Send no more records than this.")] = None,
+) -> None:
+    """Send a file's records to a topic, for try-outs and load."""
+    from streamer.feed import parse_properties, produce_file
+    from streamer.telemetry.logs import configure_logs
+
+    configure_logs(level="error", form="console", stream=sys.stderr)
+    sent = produce_file(
+        path=path,
+        topic=topic,
+        bootstrap_servers=bootstrap,
+        properties=parse_properties(property_ or []),
+        key_field=key,
+        rate=rate,
+        repeat=repeat,
+        limit=limit,
+        console=Console(stderr=True),
+    )
+    print(f"{sent.records} records, {sent.bytes} bytes to '{topic}' in {sent.wall_s:.1f} s, all acknowledged")
+
+
+@app.command()
 def train(
     data: Annotated[Path, typer.Option(help="Labelled file: jsonl, csv or parquet with 'text' and 'labels'.")],
     out: Annotated[Path, typer.Option(help="New directory for the model.")],

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -103,6 +103,17 @@ def produce_file(
     finally:
         sink.close()
     return Produced(feed.acknowledged, feed.bytes, clock() - began_s)
+
+
+def parse_properties(flags: Sequence[str]) -> dict[str, str | int | float | bool]:
+    """`name=value` of the command line; raises UsageError for anything else, without repeating a value."""
+    properties: dict[str, str | int | float | bool] = {}
+    for flag in flags:
+        name, equals, value = flag.partition("=")
+        if not (name and equals):
+            raise UsageError(f"--property '{name}': write name=value, e.g. security.protocol=SASL_SSL")
+        properties[name] = value
+    return properties
 
 
 def create_command(bootstrap_servers: str, topic: str) -> str:

@@ -112,7 +112,12 @@ class MemorySource:
 
     def close(self) -> None:
         self._due.clear()
-        self._rebalance("revoke", list(self._held))
+        try:
+            self._rebalance("revoke", list(self._held))
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
         for at in [at for topic in self._topics for at in self._broker.partitions(topic)]:
             self._broker.release(self, at)  # also what waited for a first poll
 
@@ -123,12 +128,14 @@ class MemorySource:
         ours = [at for at in partitions if at in self._held]
         if not ours:
             return
-        if change == "revoke":
-            self._listener.on_revoked(ours)
-        self._held.drop(ours)
-        self._generation = self._broker.rebalanced(self)
-        for at in ours:
-            self._broker.release(self, at)
+        try:
+            if change == "revoke":
+                self._listener.on_revoked(ours)
+        finally:
+            self._held.drop(ours)
+            self._generation = self._broker.rebalanced(self)
+            for at in ours:
+                self._broker.release(self, at)
         if change == "lose":
             self._listener.on_lost(ours)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from streamer.records import Outbound, Partition
+from streamer.records import Outbound, Partition, Position
 from streamer.transport.base import Source
 
 if TYPE_CHECKING:
@@ -181,11 +181,7 @@ def test_a_rewind_to_offsets_moves_only_their_partitions(transport: Transport, l
     transport.fill(topic, numbered(1, 10), 0)
     untouched = transport.collect(source, 1)
     assert [tuple(r.position)[1:] for r in untouched] == [(0, 10)]
-    assert untouched[0].epoch == before[records_first(before)]
-
-
-def records_first(epochs: dict[object, int]) -> object:
-    return next(position for position in epochs if position[1] == 0)  # type: ignore[index]
+    assert untouched[0].epoch == before[Position(topic, 0, 0)]
 
 
 def test_a_rewind_drops_what_was_fetched_ahead(transport: Transport, listener: Listener, unique: str) -> None:

@@ -1,0 +1,80 @@
+# Everything runs in .venv, which these targets make. Python 3.11 or newer is all a machine needs;
+# Apache Kafka for tests needs Java 17 and Maven too.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# PyTorch from PyPI brings CUDA. For CPU only:  make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
+BROKERS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo install test check lint types format schemas kafka-up kafka-down kafka-status bench model load-backlog wheel clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "error: $(PYTHON) is older than 3.11; run: make PYTHON=python3.12 ..." >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade 'pip>=24'
+	$(if $(TORCH_INDEX),$(BIN)/pip install --quiet --index-url $(TORCH_INDEX) torch)
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.python pyproject.toml constraints.txt
+	@echo "installing (PyTorch is large: a few minutes the first time) ..."
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
+	@touch $@
+
+install: $(VENV)/.run  ## make the environment
+
+demo: $(VENV)/.run  ## label the shipped tickets and posts: no Kafka, no network, no settings
+	@$(BIN)/streamer demo
+
+test: $(VENV)/.test  ## run the tests, with branch coverage
+	$(BIN)/pytest --cov --cov-report=term:skip-covered
+
+check: lint types test  ## what CI runs
+
+lint: $(VENV)/.test  ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.test  ## mypy --strict
+	$(BIN)/mypy
+
+format: $(VENV)/.test  ## rewrite the code as ruff wants it
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+schemas: $(VENV)/.run  ## write schemas/ from the models
+	$(BIN)/python -m streamer.schemas schemas
+
+kafka-up:  ## start Apache Kafka on 127.0.0.1 (jars from Maven Central)
+	@BROKERS=$(BROKERS) deploy/kafka/kafka.sh up
+
+kafka-down:  ## stop it
+	@deploy/kafka/kafka.sh down
+
+kafka-status:  ## say whether it runs, and where
+	@deploy/kafka/kafka.sh status
+
+bench: $(VENV)/.test  ## speed on this machine, by stage and against gliclass
+	$(BIN)/streamer bench --json
+
+# the corpus is not part of the project: MODEL_CARD.md says what it holds. ENCODER is a copy of all-MiniLM-L6-v2.
+model: $(VENV)/.test  ## train the bundled model: CORPUS=file.parquet WORDNET=folder ENCODER=folder OUT=folder
+	streamer/models/train.sh "$(BIN)" "$(CORPUS)" "$(WORDNET)" "$(ENCODER)" "$(OUT)"
+
+load-backlog: $(VENV)/.test  ## 200,000 records through Apache Kafka: memory flat, none lost
+	$(BIN)/python load_tests/backlog.py
+
+wheel: $(VENV)/.test  ## build the wheel: model and demo inside
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean:  ## remove what the targets above made
+	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
