@@ -33,6 +33,7 @@ MANY_LABELS = 50
 SAMPLE_RECORDS_EACH = 16  # of tickets and of posts
 SHORT_S = 0.5  # a sample scored faster than this says little of a device's speed
 WAIT_S = 1.0
+REACH_TIMEOUT_S = 10.0
 STYLES = {Level.OK: ("✓ ok", "green"), Level.WARNING: ("! warning", "yellow"), Level.ERROR: ("✗ error", "bold red")}
 
 
@@ -64,7 +65,7 @@ def check_settings(
     findings += check_times(settings)
     findings += _check_port(settings.http)
     if connection is not None:
-        findings += check_broker(settings, connection)
+        findings += check_broker(settings, connection, reach_timeout_s=REACH_TIMEOUT_S)
     return Report(tuple(findings))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from streamer.app import Connection, topics_of
 from streamer.errors import UsageError
-from streamer.feed import REACH_TIMEOUT_S, create_command
+from streamer.feed import create_command
 from streamer.findings import Finding, error, ok, told_by, warning
 from streamer.settings import Settings
 
@@ -22,8 +22,8 @@ MAX_POLL_INTERVAL_MS = 300_000
 SESSION_TIMEOUT_MS = 45_000
 
 
-def check_broker(settings: Settings, connection: Connection) -> Iterator[Finding]:
-    """Whether the cluster answers, has every topic, and takes what will be written."""
+def check_broker(settings: Settings, connection: Connection, *, reach_timeout_s: float) -> Iterator[Finding]:
+    """Whether the cluster answers in time, has every topic, and takes what will be written."""
     if connection.embedded:
         yield ok("kafka.bootstrap_servers", "embedded broker: it makes its topics, and ends with the process")
         return
@@ -31,8 +31,8 @@ def check_broker(settings: Settings, connection: Connection) -> Iterator[Finding
 
     servers, properties = connection.bootstrap_servers, connection.properties
     try:
-        cluster = describe_cluster(servers, properties, REACH_TIMEOUT_S)
-        there = topic_facts(servers, properties, list(topics_of(settings)), REACH_TIMEOUT_S)
+        cluster = describe_cluster(servers, properties, reach_timeout_s)
+        there = topic_facts(servers, properties, list(topics_of(settings)), reach_timeout_s)
     except UsageError as failure:
         yield told_by("kafka.bootstrap_servers", failure)
         return

@@ -180,6 +180,9 @@ def train(
     start: Annotated[Path | None, typer.Option(help="A BERT encoder or a model; default: bundled.")] = None,
     split: Annotated[str | None, typer.Option(help="Only rows whose column 'split' says so.")] = None,
     wordnet: Annotated[Path | None, typer.Option(help="Folder of WordNet's database files, as further data.")] = None,
+    written: Annotated[
+        Path | None, typer.Option(help="jsonl of text, sentiment, kind, topic, as further data.")
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Batches of 32 examples.")] = 500,
     stop_after: Annotated[int | None, typer.Option(min=1, help="End early, after so many of the steps.")] = None,
     fewest_labels: Annotated[int, typer.Option(min=1, help="Labels per example at the start.")] = 3,
@@ -197,6 +200,7 @@ def train(
         data=data,
         split=split,
         wordnet=wordnet,
+        written=written,
         start=start or bundled_directory(),
         out=out,
         device=device,

@@ -20,7 +20,6 @@ from streamer.tables import count_rows, read_values, require_readable
 from streamer.terminal import progress_bar
 from streamer.transport.base import DeliveryOutcome, Refused, Sink
 
-REACH_TIMEOUT_S = 10.0
 FLUSH_S = 0.1
 BUFFER_MEMORY_MB = 32
 # how far a rate may lag behind and catch up: less than this is the clock's and the broker's unevenness
@@ -65,6 +64,7 @@ def produce_file(
     rate: float | None,
     repeat: int,
     limit: int | None,
+    reach_timeout_s: float,
     console: Console,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
@@ -74,15 +74,15 @@ def produce_file(
     Lines of .jsonl go byte for byte, rows of .csv and .parquet as JSON objects, lines of .txt as {"text": line}.
     `key_field` names the field whose value becomes the key (None: no keys), `rate` bounds records a second, the file
     is sent `repeat` times, and never more than `limit` records. `console` shows progress when it is a terminal.
-    Raises UsageError for a missing file or topic, a broker out of reach, and a row without the key; DeliveryError
-    for a record that is refused.
+    Raises UsageError for a missing file or topic, a broker that does not answer in `reach_timeout_s`, and a row
+    without the key; DeliveryError for a record that is refused.
     """
     from streamer.transport.kafka_admin import topic_facts
     from streamer.transport.kafka_sink import KafkaSink
 
     require_readable(path)
     rows = count_rows(path)
-    there = topic_facts(bootstrap_servers, properties, [topic], REACH_TIMEOUT_S)
+    there = topic_facts(bootstrap_servers, properties, [topic], reach_timeout_s)
     if topic not in there:
         raise UsageError(f"topic '{topic}' is missing; create it: {create_command(bootstrap_servers, topic)}")
     sink = KafkaSink(

@@ -17,7 +17,7 @@ from streamer.engine.base import Classifier
 from streamer.engine.devices import choose_device
 from streamer.engine.loading import TOKENIZER
 from streamer.errors import UsageError
-from streamer.tuning.data import read_labelled
+from streamer.tuning.data import read_labelled, read_written
 from streamer.tuning.evaluate import Evaluation, cut_texts, evaluate
 from streamer.tuning.recipe import build_sources
 from streamer.tuning.train import Trainer, TrainSettings
@@ -42,6 +42,7 @@ def run_train(
     data: Path,
     split: str | None,
     wordnet: Path | None,
+    written: Path | None,
     start: Path,
     out: Path,
     device: str,
@@ -52,13 +53,16 @@ def run_train(
         raise UsageError(f"{out}: exists and is not empty; --out takes a new directory")
     sets = read_labelled(data, split)
     glosses = read_wordnet(wordnet) if wordnet is not None else []
+    texts = read_written(written) if written is not None else []
     for one in sets:
         if len(one.names) < 2:
             raise UsageError(f"{data}: '{one.dataset}' has {len(one.names)} labels; at least two are needed to train")
-    console.print(f"{sum(len(one.texts) for one in sets)} texts in {len(sets)} sets, {len(glosses)} glosses")
+    console.print(
+        f"{sum(len(one.texts) for one in sets)} texts in {len(sets)} sets, {len(glosses)} glosses, {len(texts)} written"
+    )
     trainer = Trainer(
         start=start,
-        sources=build_sources(sets, glosses),
+        sources=build_sources(sets, glosses, texts),
         settings=settings,
         device=str(choose_device(device)),
         out=out,

@@ -31,6 +31,27 @@ class LabelledSet:
     multi: bool
 
 
+@dataclass(frozen=True, slots=True)
+class WrittenText:
+    """A text written for training, with its mood on a scale of five and open lists of what it is and is about."""
+
+    text: str
+    sentiment: str
+    kind: tuple[str, ...]
+    topic: tuple[str, ...]
+
+
+def read_written(path: Path) -> list[WrittenText]:
+    """Read texts written for the project (`text`, `sentiment`, `kind`, `topic`); raises UsageError as `read_rows`."""
+    texts = []
+    for number, row in enumerate(read_rows(path), 1):
+        try:
+            texts.append(WrittenText(row["text"], row["sentiment"], tuple(row["kind"]), tuple(row["topic"])))
+        except KeyError as missing:
+            raise UsageError(f"{path}: row {number} lacks the column {missing}") from None
+    return texts
+
+
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
     """Rows of a .jsonl, .csv or .parquet file as dictionaries; raises UsageError for anything else."""
     if not path.is_file():

@@ -92,7 +92,7 @@ def test_refuses_to_overwrite_and_data_without_a_choice(tiny_bundled: Path, tmp_
 
     def run(out: Path) -> None:
         run_train(
-            console=Console(quiet=True), data=data, split=None, wordnet=None, start=tiny_bundled, out=out,
+            console=Console(quiet=True), data=data, split=None, wordnet=None, written=None, start=tiny_bundled, out=out,
             device="cpu", settings=settings(1),
         )  # fmt: skip
 

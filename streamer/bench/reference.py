@@ -1,0 +1,175 @@
+"""How fast gliclass itself scores the same texts with the same weights, and whether it decides the same.
+
+Enters: texts and a label set. Leaves: a checkpoint in gliclass's own format, its pipeline's time and its scores.
+The weights are random: time does not depend on them, and no download is needed. gliclass comes with the extra `bench`.
+Must not know: how our own engine works, Kafka.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from streamer.bench.texts import bench_vocabulary
+from streamer.facets import Kind, LabelSet
+from streamer.records import Verdict
+
+MARKERS = ("<<LABEL>>", "<<SEP>>", "<<EXAMPLE>>")
+NOISE = 0.02  # a decision may differ where the reference's own margin is no larger than this
+
+
+def gliclass_version() -> str | None:
+    """The installed version, or None."""
+    try:
+        return version("gliclass")
+    except PackageNotFoundError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderShape:
+    """Size of a BERT encoder."""
+
+    layers: int
+    hidden: int
+    heads: int
+    intermediate: int
+    vocabulary: int
+
+
+MINILM_L6 = EncoderShape(layers=6, hidden=384, heads=12, intermediate=1536, vocabulary=30_522)
+
+
+def save_checkpoint(directory: Path, shape: EncoderShape) -> None:
+    """Write a uni-encoder with seeded random weights, and a tokenizer that knows the benchmark's words."""
+    from gliclass import GLiClassModel, GLiClassModelConfig
+    from transformers import PreTrainedTokenizerFast
+
+    ends = {"unk_token": "[UNK]", "pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=_tokenizer(shape.vocabulary), **ends
+    )
+    tokenizer.add_tokens(list(MARKERS), special_tokens=True)
+    label, sep, example = (tokenizer.convert_tokens_to_ids(marker) for marker in MARKERS)
+    encoder = {
+        "model_type": "bert",
+        "vocab_size": len(tokenizer),
+        "hidden_size": shape.hidden,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "intermediate_size": shape.intermediate,
+        "max_position_embeddings": 512,
+    }
+    config = GLiClassModelConfig(
+        encoder_config=encoder,
+        encoder_model="random",
+        vocab_size=len(tokenizer),
+        class_token_index=label,
+        text_token_index=sep,
+        example_token_index=example,
+        prompt_first=True,
+        scorer_type="mlp",
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        model = GLiClassModel(config)
+        # gliclass starts training from weights so small that all scores are about a half; these tell texts apart
+        for name, weights in model.named_parameters():
+            if weights.dim() > 1:
+                torch.nn.init.normal_(weights, std=1.0 if "embeddings" in name else weights.shape[-1] ** -0.5)
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+
+
+def _tokenizer(size: int) -> Tokenizer:
+    """BERT's kind: lower-cased words, or their letters; unused tokens fill it up to `size`."""
+    known = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *bench_vocabulary()]
+    known += [f"[unused{i}]" for i in range(size - len(known))]
+    ids = {token: i for i, token in enumerate(known)}
+    tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))  # noqa: S106 - no password
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.add_special_tokens(known[:5])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[(name, ids[name]) for name in ("[CLS]", "[SEP]")]
+    )
+    return tokenizer
+
+
+class Reference:
+    """gliclass's ZeroShotClassificationPipeline at its defaults: float32, batches of 8, one call for each facet."""
+
+    def __init__(self, directory: Path, device: torch.device) -> None:
+        from gliclass import GLiClassModel, ZeroShotClassificationPipeline
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        model = GLiClassModel.from_pretrained(directory)
+        self._pipeline = ZeroShotClassificationPipeline(model, str(directory), device=device, progress_bar=False)
+
+    def time(self, texts: Sequence[str], label_set: LabelSet) -> float:
+        """Seconds from texts to labels."""
+        began = perf_counter()
+        self._ask(texts, label_set)
+        return perf_counter() - began
+
+    def scores(self, texts: Sequence[str], label_set: LabelSet) -> list[dict[str, dict[str, float]]]:
+        """For each text: facet -> label -> score."""
+        by_facet = self._ask(texts, label_set, return_hierarchical=True)
+        return [dict(zip(by_facet, found, strict=True)) for found in zip(*by_facet.values(), strict=True)]
+
+    def _ask(self, texts: Sequence[str], label_set: LabelSet, **options: Any) -> dict[str, Any]:
+        kinds = {Kind.SINGLE: "single-label", Kind.MULTI: "multi-label"}
+        return {
+            facet.name: self._pipeline(
+                list(texts),
+                [label.wording for label in facet.labels],
+                threshold=facet.threshold,
+                classification_type=kinds[facet.kind],
+                **options,
+            )
+            for facet in label_set.facets
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How our verdicts compare with the reference's scores.
+
+    `same`: share of decisions (one a text and facet) that are equal; `within_noise`: equal, or different only in
+    labels for which the reference's margin is at most NOISE. `most_apart`: largest difference of a score.
+    """
+
+    same: float
+    within_noise: float
+    most_apart: float
+
+
+def compare(
+    verdicts: Sequence[Verdict], reference: Sequence[dict[str, dict[str, float]]], label_set: LabelSet
+) -> Agreement:
+    """Hold our verdicts against the reference's scores of the same texts."""
+    same = within = decisions = 0
+    most_apart = 0.0
+    for verdict, by_facet in zip(verdicts, reference, strict=True):
+        for facet, ours in zip(label_set.facets, verdict.facets, strict=True):
+            theirs = by_facet[facet.name]
+            if facet.kind is Kind.SINGLE:
+                best = max(theirs.values())
+                margins = {label: best - score for label, score in theirs.items()}
+                decided = {max(theirs, key=theirs.__getitem__)}
+            else:
+                margins = {label: abs(score - facet.threshold) for label, score in theirs.items()}
+                decided = {label for label, score in theirs.items() if score >= facet.threshold}
+            decisions += 1
+            same += decided == set(ours.labels)
+            within += all(margins[label] <= NOISE for label in decided ^ set(ours.labels))
+            most_apart = max(most_apart, *(abs(ours.scores[label] - score) for label, score in theirs.items()))
+    return Agreement(same / decisions, within / decisions, most_apart)

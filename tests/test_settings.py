@@ -1,0 +1,171 @@
+"""Settings: defaults, environment, and one clear line for whatever is wrong."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from streamer.demo.run import settings_path
+from streamer.errors import UsageError
+from streamer.facets import Kind, Label, Route
+from streamer.settings import Settings, build_model_settings, build_settings, load_settings
+
+GOOD: dict[str, Any] = {
+    "kafka": {"bootstrap_servers": "broker:9092"},
+    "label_sets": {
+        "tickets": {
+            "facets": {
+                "mood": {"labels": ["bad", "good"]},
+                "topic": {
+                    "kind": "multi",
+                    "threshold": 0.4,
+                    "labels": {"billing": "about a bill", "hardware": ["laptop", "phone"]},
+                },
+            },
+            "routes": [{"when": {"facet": "topic", "label": "billing", "score": 0.6}, "to": "tickets.billing"}],
+        }
+    },
+    "streams": [{"topic": "in", "output": "out", "dead_letter": "dead", "label_set": "tickets"}],
+}
+
+
+def changed(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+    content = copy.deepcopy(GOOD)
+    change(content)
+    return content
+
+
+def test_good_settings_become_label_sets_and_streams() -> None:
+    settings = build_settings(GOOD, origin="x")
+    label_set = settings.build_label_sets()["tickets"]
+    mood, topic = label_set.facets
+    assert (mood.kind, topic.kind, topic.threshold) == (Kind.SINGLE, Kind.MULTI, 0.4)
+    assert topic.labels == (Label("billing", "about a bill"), Label("hardware.laptop"), Label("hardware.phone"))
+    assert label_set.routes == (Route("topic", "billing", 0.6, "tickets.billing"),)
+    (stream,) = settings.build_streams()
+    assert (stream.text, stream.parse_json, stream.keep_timestamp) == (("/text",), True, True)
+    assert settings.delivery == "at_least_once"
+
+
+def test_the_demo_settings_are_good() -> None:
+    assert {stream.topic for stream in load_settings(settings_path()).streams} == {"demo.tickets", "demo.posts"}
+
+
+def test_the_environment_overrides_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMER_KAFKA__BOOTSTRAP_SERVERS", "other:9092")
+    monkeypatch.setenv("STREAMER_MODEL__DTYPE", "float32")
+    settings = build_settings(GOOD, origin="x")
+    assert settings.kafka.bootstrap_servers == "other:9092"
+    assert settings.kafka.group_id == "streamer"
+    assert settings.model.dtype == "float32"
+
+
+def facet(content: dict[str, Any]) -> dict[str, Any]:
+    mood: dict[str, Any] = content["label_sets"]["tickets"]["facets"]["mood"]
+    return mood
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda c: c.update(kafak={}), "kafak: unknown key (did you mean 'kafka'?)"),
+        (lambda c: facet(c).update(treshold=1), "mood.treshold: unknown key (did you mean 'threshold'?)"),
+        (lambda c: facet(c).update(threshold=7), "mood.threshold: Input should be less than or equal to 1 (it is 7)"),
+        (lambda c: facet(c).update(labels=[]), "mood.labels: the list is empty; give at least one label"),
+        (lambda c: facet(c).update(labels=["a", True]), "mood.labels: True is not text; quote it"),
+        (lambda c: facet(c).update(labels=["a", "a"]), "label 'a' stands twice"),
+        (lambda c: facet(c).update(labels=["a", " "]), "a label is empty"),
+        (lambda c: facet(c).update(labels=3), "mood.labels: give a list of names"),
+        (lambda c: facet(c).update(labels=["only"]), "a 'single' facet needs at least two labels"),
+        (lambda c: c["label_sets"].clear(), "label_sets: Dictionary should have at least 1 item"),
+        (lambda c: c["streams"][0].update(label_set="ticket"), "lacks (did you mean 'tickets'?)"),
+        (lambda c: c["streams"].append(c["streams"][0]), "streams: topic 'in' stands twice; one stream per topic"),
+        (lambda c: c["streams"][0].pop("topic"), "streams.0.topic: is missing"),
+        (lambda c: c["streams"][0].update(topic="a b"), "not a legal Kafka topic name"),
+        (lambda c: c["streams"][0].update(text=["body"]), "'body' is no JSON pointer; it begins with '/', e.g. /body"),
+        (lambda c: c["streams"][0].update(output="in"), "which is an input topic: a loop"),
+        (lambda c: c.pop("streams"), "streams: is missing"),
+        (lambda c: c["label_sets"]["tickets"]["routes"][0]["when"].update(facet="topics"), "(did you mean 'topic'?)"),
+        (lambda c: c["label_sets"]["tickets"]["routes"][0]["when"].update(label="biling"), "(did you mean 'billing'?)"),
+        (
+            lambda c: c["label_sets"]["tickets"].update(examples=[{"text": "x", "labels": ["goood"]}]),
+            "an example names the label 'goood', which no facet has (did you mean 'good'?)",
+        ),
+        (lambda c: c.update(batching={"max_records": 0}), "batching.max_records: must be at least 1"),
+        (lambda c: c.update(model={"dtype": "int8"}), "model.dtype: Input should be 'auto'"),
+        (lambda c: c.update(delivery="exactly_once"), "exactly_once is not available in this version"),
+        (
+            lambda c: (c.update(delivery="exactly_once"), c["kafka"].update(bootstrap_servers="embedded")),
+            "exactly_once needs real transactions, which the embedded broker lacks",
+        ),
+    ],
+)
+def test_wrong_settings_are_one_line(change: Callable[[dict[str, Any]], object], says: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        build_settings(changed(change), origin="streamer.yaml")
+    line = str(caught.value)
+    assert line.startswith("streamer.yaml: ")
+    assert says in line
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"kafka: [", "x.yaml:1:9: not YAML"),
+        (b"- a", "a mapping with label_sets and streams is needed"),
+        (b"", "a mapping with label_sets and streams is needed"),
+        (b"\xff\xfe\xff", "not UTF-8 text"),
+        (b"1: 2", "1: keys are text"),
+    ],
+)
+def test_wrong_files_are_one_line(tmp_path: Path, content: bytes, says: str) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=says) as caught:
+        load_settings(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="No such file"):
+        load_settings(tmp_path / "none.yaml")
+
+
+def test_secrets_are_read_from_files_and_environment_and_never_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "password").write_text("s3cret\n")
+    monkeypatch.setenv("MY_USER", "alice")
+    properties = {"sasl.password": {"file": str(tmp_path / "password")}, "sasl.username": {"env": "MY_USER"}}
+    settings = build_settings(changed(lambda c: c["kafka"].update(properties=properties)), origin="x")
+    assert settings.kafka.client_properties() == {"sasl.password": "s3cret", "sasl.username": "alice"}
+    assert "s3cret" not in repr(settings)
+    monkeypatch.delenv("MY_USER")
+    with pytest.raises(UsageError, match="MY_USER is not set"):
+        settings.kafka.client_properties()
+
+
+def test_a_wrong_secret_is_not_repeated() -> None:
+    for wrong in (["s3cret"], {"file": "a", "env": "b"}, {"path": "s3cret"}):
+        with pytest.raises(UsageError) as caught:
+            build_settings(changed(lambda c, w=wrong: c["kafka"].update(properties={"sasl.password": w})), origin="x")  # type: ignore[misc]
+        assert "s3cret" not in str(caught.value)
+
+
+def test_model_settings_of_the_command_line() -> None:
+    assert build_model_settings({"name": "bundled"}).device == "auto"
+    with pytest.raises(UsageError, match="model: dtype"):
+        build_model_settings({"dtype": "half"})
+
+
+def test_a_settings_file_survives_a_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(yaml.safe_dump(GOOD))
+    assert load_settings(path) == build_settings(GOOD, origin="x")
+    assert isinstance(load_settings(path), Settings)
