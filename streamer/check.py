@@ -155,7 +155,7 @@ def _check_speed(
         yield error(where, f"the sample could not be scored: {reject.message}", "lower batching.max_tokens")
         return
     speed = len(documents) / max(seconds, 1e-6)
-    yield ok(where, f"warm; about {speed:,.0f} records/s of tickets and posts on {classifier.describe().device}")
+    yield ok(where, f"warm; about {_roughly(speed)} records/s of tickets and posts on {classifier.describe().device}")
     under_way_s = WINDOWS_UNDER_WAY * window / speed
     if under_way_s > settings.limits.drain_timeout_s:
         yield warning(
@@ -164,6 +164,11 @@ def _check_speed(
             f"{settings.limits.drain_timeout_s:g} s: at a rebalance the rest is labelled again",
             "lower batching.max_records, or raise limits.drain_timeout_s",
         )
+
+
+def _roughly(speed: float) -> str:
+    """Two digits: more would not come out the same next time."""
+    return f"{float(f'{speed:.2g}'):,.{0 if speed >= 10 else 1}f}"
 
 
 def _score(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from streamer.app import Connection, topics_of
 from streamer.errors import UsageError
-from streamer.feed import create_command
+from streamer.feed import QUIET, create_command
 from streamer.findings import Finding, error, ok, told_by, warning
 from streamer.settings import Settings
 
@@ -29,7 +29,8 @@ def check_broker(settings: Settings, connection: Connection, *, reach_timeout_s:
         return
     from streamer.transport.kafka_admin import describe_cluster, topic_facts
 
-    servers, properties = connection.bootstrap_servers, connection.properties
+    servers = connection.bootstrap_servers
+    properties = {**QUIET, **connection.properties}
     try:
         cluster = describe_cluster(servers, properties, reach_timeout_s)
         there = topic_facts(servers, properties, list(topics_of(settings)), reach_timeout_s)

@@ -155,6 +155,7 @@ def produce(
     limit: Annotated[int | None, typer.Option(min=1, help="Send no more records than this.")] = None,
 ) -> None:
     """Send a file's records to a topic, for try-outs and load."""
+    from streamer.app import REACH_TIMEOUT_S
     from streamer.feed import parse_properties, produce_file
     from streamer.telemetry.logs import configure_logs
 
@@ -168,6 +169,7 @@ def produce(
         rate=rate,
         repeat=repeat,
         limit=limit,
+        reach_timeout_s=REACH_TIMEOUT_S,
         console=Console(stderr=True),
     )
     print(f"{sent.records} records, {sent.bytes} bytes to '{topic}' in {sent.wall_s:.1f} s, all acknowledged")

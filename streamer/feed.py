@@ -22,6 +22,7 @@ from streamer.transport.base import DeliveryOutcome, Refused, Sink
 
 FLUSH_S = 0.1
 BUFFER_MEMORY_MB = 32
+QUIET = {"log_level": 0}  # of librdkafka: what goes wrong is told once, by the error
 # how far a rate may lag behind and catch up: less than this is the clock's and the broker's unevenness
 CATCH_UP_S = 0.5
 
@@ -82,6 +83,7 @@ def produce_file(
 
     require_readable(path)
     rows = count_rows(path)
+    properties = {**QUIET, **properties}
     there = topic_facts(bootstrap_servers, properties, [topic], reach_timeout_s)
     if topic not in there:
         raise UsageError(f"topic '{topic}' is missing; create it: {create_command(bootstrap_servers, topic)}")

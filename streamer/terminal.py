@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import TypeAlias
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Column
 from rich.text import Text
 
 Advance: TypeAlias = Callable[[int], None]
+
+REFRESH_S = 0.1
 
 
 class _Rows(ProgressColumn):
@@ -31,7 +35,23 @@ def progress_bar(console: Console, doing: str, total: int | None) -> Iterator[Ad
 
     `total` None: how much there is to do is unknown, and the bar pulses.
     """
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), _Rows(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        _Rows(Column(no_wrap=True)),
+        TimeRemainingColumn(),
+    )
+    waiting, told_s = 0, monotonic()
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(doing, total=total)
-        yield lambda rows: progress.advance(task, rows)
+
+        def advance(rows: int) -> None:
+            nonlocal waiting, told_s
+            waiting += rows
+            now_s = monotonic()
+            if now_s - told_s >= REFRESH_S:  # telling the bar of every row would cost more than the row
+                progress.advance(task, waiting)
+                waiting, told_s = 0, now_s
+
+        yield advance
+        progress.advance(task, waiting)

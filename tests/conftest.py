@@ -149,7 +149,7 @@ class RoadBroker:
 
     def remove_topics(self) -> None:
         if self.made:
-            client = AdminClient({"bootstrap.servers": self.bootstrap_servers})
+            client = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
             for answer in client.delete_topics(self.made, request_timeout=30).values():
                 answer.result()
 
@@ -172,6 +172,15 @@ def kafka_bootstrap() -> Iterator[str]:
         pytest.skip(why)
     yield started.stdout.strip()
     assert _kafka_script("down").returncode == 0
+
+
+@pytest.fixture(scope="session")
+def kafka_sasl_bootstrap(kafka_bootstrap: str) -> str:
+    """The same broker's listener with a login; its one user, nobody with local-test-only, has no rights at all."""
+    if os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+        pytest.skip("needs the broker of deploy/kafka/kafka.sh")
+    host, _, port = kafka_bootstrap.partition(":")
+    return f"{host}:{int(port) + 2}"
 
 
 def _kafka_script(verb: str) -> subprocess.CompletedProcess[str]:

@@ -7,6 +7,7 @@ bounded in time. Must not know: the pipeline, records.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from streamer.errors import UsageError
 from streamer.transport.kafka_client import Failures, Properties, code, configuration, connect, reason
 
+_PAUSE_S = 0.02
 _UNLIMITED_MS = 1 << 62  # brokers say "no limit" by the largest 64 bit number
 
 
@@ -93,17 +95,23 @@ def create_topics(
     settings: Mapping[str, str],
     timeout_s: float,
 ) -> None:
-    """Make topics (name -> partitions) with these topic settings and the broker's default replication; those that
-    exist stay as they are. Raises UsageError when the broker refuses."""
-    client = _Admin(bootstrap_servers, properties, timeout_s).client
+    """Make topics (name -> partitions) with these topic settings and the broker's default replication, and wait until
+    they can be seen; those that exist stay as they are. Raises UsageError when the broker refuses, and when the topics
+    cannot be seen in `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    admin = _Admin(bootstrap_servers, properties, timeout_s)
     wanted = [NewTopic(name, partitions, -1, config=dict(settings)) for name, partitions in topics.items()]
-    pending: dict[str, Future[Any]] = client.create_topics(wanted, request_timeout=timeout_s)
+    pending: dict[str, Future[Any]] = admin.client.create_topics(wanted, request_timeout=timeout_s)
     for name, answer in pending.items():
         try:
             answer.result()
         except KafkaException as error:
             if code(error) != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise UsageError(f"topic {name!r} cannot be created at {bootstrap_servers}: {reason(error)}") from None
+    while not topics.keys() <= admin.metadata().topics.keys():
+        if time.monotonic() > deadline:
+            raise UsageError(f"topics {', '.join(topics)} were created at {bootstrap_servers} but cannot be seen there")
+        time.sleep(_PAUSE_S)
 
 
 class _Admin:

@@ -52,7 +52,8 @@ _DENIED = frozenset(
     }
 )
 _MISSING_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
-_FENCED = frozenset({KafkaError.FENCED_INSTANCE_ID, KafkaError.PRODUCER_FENCED, KafkaError._FENCED})
+# the last three: another client took this one's place
+_FATAL = frozenset({KafkaError._FATAL, KafkaError._FENCED, KafkaError.FENCED_INSTANCE_ID, KafkaError.PRODUCER_FENCED})
 _WRONG = frozenset(
     {
         KafkaError.TOPIC_EXCEPTION,
@@ -163,9 +164,7 @@ class Failures:
             )
         if error.code() in _WRONG:
             return UsageError(f"{about}Kafka at {self._bootstrap_servers} does not take the settings: {reason(error)}")
-        if error.code() in _FENCED:
-            return FatalError(f"another client runs with the same identity as this one and took over: {reason(error)}")
-        if error.fatal() or error.code() == KafkaError._FATAL:
+        if error.fatal() or error.code() in _FATAL:
             return FatalError(f"this Kafka client cannot go on: {reason(error)}")
         return TransientError(f"{about}Kafka: {reason(error)}")
 

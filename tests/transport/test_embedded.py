@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 import uuid
 
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, Producer
 
 from streamer.transport.embedded import EmbeddedBroker
 
@@ -43,3 +44,26 @@ def test_topics_are_made_once_with_four_partitions(embedded_broker: EmbeddedBrok
     )
     assert len(reader.list_topics(topic, timeout=10).topics[topic].partitions) == 4
     reader.close()
+
+
+def test_a_classic_group_forms(embedded_broker: EmbeddedBroker) -> None:
+    topic = uuid.uuid4().hex
+    properties = embedded_broker.client_properties("classic")
+    producer = Producer({"bootstrap.servers": embedded_broker.bootstrap_servers, **properties, "log_level": 0})
+    producer.produce(topic, b"v")
+    assert producer.flush(10) == 0
+    producer.close()
+    member = Consumer(
+        {
+            "bootstrap.servers": embedded_broker.bootstrap_servers,
+            "group.id": topic,
+            "auto.offset.reset": "earliest",
+            **properties,
+        }
+    )
+    member.subscribe([topic])
+    deadline = time.monotonic() + 15
+    while (message := member.poll(0.1)) is None:
+        assert time.monotonic() < deadline
+    assert message.value() == b"v"
+    member.close()

@@ -70,15 +70,23 @@ def fill(road: RoadBroker, topic: str, count: int) -> None:
         road.produce([Outbound(topic, None, b"v", (), None, False)] * count, partition)
 
 
-@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+@pytest.mark.parametrize(
+    ("road", "protocol", "properties"),
+    [
+        ("embedded_road", "consumer", {}),
+        pytest.param("kafka_road", "consumer", {}, marks=pytest.mark.kafka),
+        pytest.param("kafka_road", "classic", {"heartbeat_interval_ms": 300}, marks=pytest.mark.kafka),
+    ],
+)
 def test_a_second_member_takes_over_half_and_nothing_is_lost_or_read_twice(
-    broker: RoadBroker, unique: str, protocol: GroupProtocol
+    request: pytest.FixtureRequest, unique: str, road: str, protocol: GroupProtocol, properties: dict[str, int]
 ) -> None:
+    broker: RoadBroker = request.getfixturevalue(road)
     topic = broker.create_topic(unique)
     fill(broker, topic, 200)
-    first = Member(broker, topic, protocol)
+    first = Member(broker, topic, protocol, **properties)
     run([first], lambda: len(first.records) >= 400)
-    second = Member(broker, topic, protocol)
+    second = Member(broker, topic, protocol, **properties)
     run([first, second], lambda: len(first.held) == 2 and len(second.held) == 2)
     assert first.revoked == second.held
     fill(broker, topic, 50)

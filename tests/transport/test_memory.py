@@ -205,7 +205,7 @@ def test_faults_and_refusals_come_as_told(broker: MemoryBroker, faults: Faults) 
         source.poll(1, 0)
         faults.at = step  # type: ignore[assignment]
         with pytest.raises(TransientError):
-            action()  # type: ignore[no-untyped-call]
+            action()
     faults.at = "commit"
     source.commit({IN[0]: 1}, wait=False)
     assert broker.committed("g", IN[0]) is None

@@ -1,0 +1,114 @@
+"""Reading what only a real broker offers: transactions, expired offsets, static members."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
+
+import pytest
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from structlog.testing import capture_logs
+
+from streamer.errors import FatalError
+from streamer.records import Envelope, Outbound, Partition
+from streamer.transport.kafka_source import KafkaSource
+
+if TYPE_CHECKING:
+    from tests.conftest import RoadBroker
+
+pytestmark = pytest.mark.kafka
+
+
+class Deaf:
+    """A listener that does nothing."""
+
+    def on_assigned(self, partitions: Collection[Partition]) -> None: ...
+
+    def on_revoked(self, partitions: Collection[Partition]) -> None: ...
+
+    def on_lost(self, partitions: Collection[Partition]) -> None: ...
+
+
+def join(road: RoadBroker, topic: str, instance: str | None = None) -> KafkaSource:
+    source = KafkaSource(
+        bootstrap_servers=road.bootstrap_servers,
+        group_id=topic,
+        topics=[topic],
+        properties={},
+        auto_offset_reset="earliest",
+        group_protocol="classic",
+        group_instance_id=instance,
+        fetch_memory_mb=8,
+    )
+    source.subscribe(Deaf())
+    return source
+
+
+def poll_until(source: KafkaSource, holds: Callable[[list[Envelope[None]]], bool]) -> list[Envelope[None]]:
+    records: list[Envelope[None]] = []
+    deadline = time.monotonic() + 30
+    while not holds(records):
+        assert time.monotonic() < deadline
+        records += source.poll(100, 0.05)
+    return records
+
+
+def test_aborted_records_never_come_and_lag_falls_to_zero_behind_transactions(
+    kafka_road: RoadBroker, unique: str
+) -> None:
+    topic = kafka_road.create_topic(unique, partitions=1)
+    at = Partition(topic, 0)
+    producer = Producer({"bootstrap.servers": kafka_road.bootstrap_servers, "transactional.id": topic})
+    producer.init_transactions(20)
+    for value, end in ((b"1", True), (b"2", False), (b"3", True)):
+        producer.begin_transaction()
+        producer.produce(topic, value)
+        producer.flush(20)
+        if end:
+            producer.commit_transaction(20)
+        else:
+            producer.abort_transaction(20)
+    producer.close()
+    source = join(kafka_road, topic)
+    records = poll_until(source, lambda records: len(records) == 2)
+    assert [record.value for record in records] == [b"1", b"3"]
+    poll_until(source, lambda _: source.lag()[at].records == 0)
+    source.commit({at: records[-1].position.offset + 1}, wait=True)
+    source.close()
+    # the mark that ends the last transaction stands after the committed offset, and is no record
+    after = join(kafka_road, topic)
+    assert poll_until(after, lambda _: at in after.lag() and after.lag()[at].records == 0) == []
+    after.close()
+
+
+def test_an_expired_offset_begins_anew_and_says_so(kafka_road: RoadBroker, unique: str) -> None:
+    topic = kafka_road.create_topic(unique, partitions=1)
+    kafka_road.produce([Outbound(topic, None, b"v", (), None, False)] * 10, partition=0)
+    source = join(kafka_road, topic)
+    poll_until(source, lambda records: len(records) == 10)
+    source.commit({Partition(topic, 0): 2}, wait=True)
+    source.close()
+    admin = AdminClient({"bootstrap.servers": kafka_road.bootstrap_servers})
+    for answer in admin.delete_records([TopicPartition(topic, 0, 6)]).values():
+        answer.result()
+    after = join(kafka_road, topic)
+    with capture_logs() as lines:
+        records = poll_until(after, lambda records: len(records) == 4)
+    assert [record.position.offset for record in records] == [6, 7, 8, 9]
+    assert any("offset reset" in line.get("text", "") and line["log_level"] == "warning" for line in lines)
+    after.close()
+
+
+def test_a_second_holder_of_a_static_membership_fences_the_first(kafka_road: RoadBroker, unique: str) -> None:
+    topic = kafka_road.create_topic(unique, partitions=1)
+    kafka_road.produce([Outbound(topic, None, b"v", (), None, False)], partition=0)
+    first = join(kafka_road, topic, instance="pod-0")
+    poll_until(first, lambda records: len(records) == 1)
+    second = join(kafka_road, topic, instance="pod-0")
+    poll_until(second, lambda records: len(records) == 1)
+    with pytest.raises(FatalError, match="fenced by other consumer with same group.instance.id"):
+        poll_until(first, lambda records: False)
+    first.close()
+    second.close()
