@@ -66,9 +66,12 @@ kafka-status:  ## say whether it runs, and where
 bench: $(VENV)/.test  ## speed on this machine, by stage and against gliclass
 	$(BIN)/streamer bench --json
 
-# the corpus is not part of the project: MODEL_CARD.md says what it holds. ENCODER is a copy of all-MiniLM-L6-v2.
+# CORPUS is no part of the project: MODEL_CARD.md says what it holds. ENCODER is a copy of all-MiniLM-L6-v2.
+TRAIN = $(BIN)/streamer train --data $(CORPUS) --split train --wordnet $(WORDNET)
 model: $(VENV)/.test  ## train the bundled model: CORPUS=file.parquet WORDNET=folder ENCODER=folder OUT=folder
-	streamer/models/train.sh "$(BIN)" "$(CORPUS)" "$(WORDNET)" "$(ENCODER)" "$(OUT)"
+	$(TRAIN) --start $(ENCODER) --out $(OUT)-first --steps 4000 --stop-after 1500 --seed 1
+	$(TRAIN) --start $(OUT)-first --out $(OUT) --written streamer/tuning/written.jsonl --steps 2000 --seed 2 \
+		--fewest-labels 12 --most-labels 20
 
 load-backlog: $(VENV)/.test  ## 200,000 records through Apache Kafka: memory flat, none lost
 	$(BIN)/python load_tests/backlog.py

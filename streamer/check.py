@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from streamer.app import Connection, build_classifier, window_records
+from streamer.app import REACH_TIMEOUT_S, Connection, build_classifier, window_records
 from streamer.check_kafka import check_broker, check_times
 from streamer.engine.base import Classifier
 from streamer.errors import StreamerError
@@ -33,7 +33,6 @@ MANY_LABELS = 50
 SAMPLE_RECORDS_EACH = 16  # of tickets and of posts
 SHORT_S = 0.5  # a sample scored faster than this says little of a device's speed
 WAIT_S = 1.0
-REACH_TIMEOUT_S = 10.0
 STYLES = {Level.OK: ("✓ ok", "green"), Level.WARNING: ("! warning", "yellow"), Level.ERROR: ("✗ error", "bold red")}
 
 

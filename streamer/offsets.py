@@ -73,6 +73,10 @@ class Offsets:
             if ledger.next_offset is not None and ledger.next_offset != ledger.committed
         }
 
+    def passed(self) -> dict[Partition, int]:
+        """Next offsets of all partitions, also those handed to a commit before: such a commit may have failed."""
+        return {at: ledger.next_offset for at, ledger in self._ledgers.items() if ledger.next_offset is not None}
+
     def committed(self, offsets: dict[Partition, int]) -> None:
         """These offsets were handed to a commit."""
         for partition, offset in offsets.items():

@@ -20,7 +20,7 @@ from streamer.decide import decide
 from streamer.decode import Decoder
 from streamer.encode import Encoder
 from streamer.engine.base import Classifier, Pending, WindowScores
-from streamer.errors import DeliveryError
+from streamer.errors import DeliveryError, TransientError
 from streamer.gather import Gather
 from streamer.observe import Observer
 from streamer.offsets import Offsets
@@ -29,6 +29,7 @@ from streamer.transport.base import DeliveryOutcome, Refused, Sink, Source
 
 BLOCK_S = 0.05  # the longest single wait of the loop
 LAG_INTERVAL_S = 1.0
+COMMIT_RETRY_S = 0.2
 # one window on the device and one behind it: more would only age in the queue
 WINDOWS_UNDER_WAY = 2
 
@@ -59,6 +60,7 @@ class Pipeline:
         commit_interval_s: float,
         drain_timeout_s: float,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._source = source
         self._sink = sink
@@ -73,6 +75,7 @@ class Pipeline:
         self._commit_interval_s = commit_interval_s
         self._drain_timeout_s = drain_timeout_s
         self._clock = clock
+        self._sleep = sleep
         self._offsets = Offsets()
         self._under_way: deque[_UnderWay] = deque()
         self._paused: frozenset[str] = frozenset()
@@ -91,8 +94,7 @@ class Pipeline:
         try:
             while not stop.is_set():
                 self.step()
-            self._finish_all(self._clock() + self._drain_timeout_s)
-            self._commit(wait=True)
+            self._drain()
         finally:
             self._ended = True  # closing revokes: what could be finished has been
             self._source.close()
@@ -254,11 +256,27 @@ class Pipeline:
 
     def _commit(self, *, wait: bool) -> None:
         self._committed_s = self._clock()
-        offsets = self._offsets.committable()
+        # a commit nobody waited for may have failed, so one that is waited for repeats them
+        offsets = self._offsets.passed() if wait else self._offsets.committable()
         if offsets:
             self._source.commit(offsets, wait=wait)
             self._offsets.committed(offsets)
             self._observer.committed(len(offsets))
+
+    def _drain(self) -> None:
+        """Finish what was read within the drain time, and commit; a commit that fails for now is tried again."""
+        deadline_s = self._clock() + self._drain_timeout_s
+        self._finish_all(deadline_s)
+        while True:
+            try:
+                self._commit(wait=True)
+            except TransientError:
+                if self._clock() >= deadline_s:
+                    raise
+                self._observer.beat()
+                self._sleep(COMMIT_RETRY_S)
+            else:
+                return
 
     def _finish_all(self, deadline_s: float) -> None:
         """Finish everything read so far, or as much as the deadline allows."""
@@ -278,8 +296,7 @@ class Pipeline:
     def on_revoked(self, partitions: Collection[Partition]) -> None:
         """Finish what was read within the drain time, commit it, and forget the rest."""
         if not self._ended:
-            self._finish_all(self._clock() + self._drain_timeout_s)
-            self._commit(wait=True)
+            self._drain()
         self._let_go(partitions)
         self._observer.revoked(partitions, lost=False)
 

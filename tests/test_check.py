@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from streamer.app import Connection
 from streamer.check import Report, check_settings, sample_texts, show_report
+from streamer.engine.fake import FakeClassifier
 from streamer.findings import Finding, Level, error, ok, told_by, warning
 from streamer.settings import Settings, build_settings
 
@@ -123,6 +126,38 @@ def test_a_window_that_outlasts_the_drain_time_is_warned_of() -> None:
     finding = only(report, Level.WARNING)
     assert "take about 40 s, limits.drain_timeout_s gives them 30 s" in finding.what
     assert "batching.max_records" in finding.advice
+
+
+def test_a_label_set_that_the_model_refuses_is_an_error_and_the_others_are_measured(tiny_bundled: Path) -> None:
+    facets = {"f": {"labels": ["a", "b"]}}
+    label_sets = {"tickets": {"facets": facets, "prompt": "Sort the mail"}, "posts": {"facets": facets}}
+    streams = [{"topic": n, "output": "out", "dead_letter": "dead", "label_set": n} for n in label_sets]
+    model = {"name": str(tiny_bundled), "device": "cpu", "dtype": "float32"}
+    report = check_settings(
+        settings(label_sets, streams=streams, model=model, batching={"max_records": 32}), connection=None
+    )
+    finding = only(report, Level.ERROR)
+    assert finding.where == "label_sets.tickets"
+    assert "prompt" in finding.what
+    assert "float32 on cpu" in dict(found(report, Level.OK))["model"]
+    assert "warm; about" in dict(found(report, Level.OK))["label_sets.posts"]
+
+
+def test_a_sample_that_the_device_cannot_hold_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    classifier = FakeClassifier(
+        window_tokens=512, max_tokens=10_000, window_s=0, record_s=0, out_of_memory=sample_texts()[:1]
+    )
+    monkeypatch.setattr("streamer.check.build_classifier", lambda model, max_tokens: classifier)
+    finding = only(check_settings(settings(), connection=None), Level.ERROR)
+    assert "the sample could not be scored: the model ran out of memory" in finding.what
+    assert finding.advice == "lower batching.max_tokens"
+
+
+@pytest.mark.kafka
+def test_with_a_connection_the_cluster_is_looked_at_too(kafka_bootstrap: str, unique: str) -> None:
+    streams = [{"topic": unique, "output": "out", "dead_letter": "dead", "label_set": "tickets"}]
+    report = check_settings(settings(streams=streams), connection=Connection(kafka_bootstrap, {}, embedded=False))
+    assert f"topic '{unique}'" in dict(found(report, Level.ERROR))
 
 
 def test_the_sample_is_32_texts_of_the_project() -> None:

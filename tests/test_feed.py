@@ -13,7 +13,8 @@ import pytest
 from rich.console import Console
 
 from streamer.errors import DeliveryError, UsageError
-from streamer.feed import CATCH_UP_S, Pace, Produced, produce_file
+from streamer.feed import CATCH_UP_S, Pace, Produced, parse_properties, produce_file
+from streamer.transport.embedded import EmbeddedBroker
 
 Broker: TypeAlias = Any  # a RoadBroker of conftest.py
 
@@ -124,6 +125,21 @@ def test_a_record_too_large_for_the_topic_fails(broker: Broker, topic: str, path
         send(broker, path, topic)
 
 
+def test_a_broker_that_goes_away_fails_the_rest(path: Path, unique: str) -> None:
+    path.write_bytes(b"{}\n" * 20)
+    own = EmbeddedBroker(brokers=1)
+    own.create_topics([unique])
+    with pytest.raises(DeliveryError, match=f"topic '{unique}': a message could not be delivered"):
+        send_to(
+            own.bootstrap_servers,
+            path,
+            unique,
+            properties={"message.timeout.ms": 500},
+            rate=1.0,
+            sleep=lambda _seconds: own.close(),
+        )
+
+
 class Clock:
     """Time that passes only by sleeping."""
 
@@ -189,3 +205,10 @@ def test_interrupted_it_says_how_far_it_came(broker: Broker, topic: str, path: P
     with pytest.raises(KeyboardInterrupt):
         send(broker, path, topic, rate=1.0, clock=clock, sleep=interrupt, console=console)
     assert "acknowledged records" in said.getvalue()
+
+
+def test_properties_of_the_command_line() -> None:
+    assert parse_properties(["a.b=c=d", "e="]) == {"a.b": "c=d", "e": ""}
+    for wrong in ("a.b", "=c"):
+        with pytest.raises(UsageError, match="write name=value"):
+            parse_properties([wrong])

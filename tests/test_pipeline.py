@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from streamer.decode import Decoder
 from streamer.encode import DEAD_LETTER_HEADER, Encoder
 from streamer.engine.fake import FakeClassifier
-from streamer.errors import DeliveryError, FatalError
+from streamer.errors import DeliveryError, FatalError, TransientError
 from streamer.events import LabelledEvent
 from streamer.facets import Facet, Kind, Label, LabelSet, Route
 from streamer.gather import Gather
@@ -25,7 +25,8 @@ from streamer.observe import Observer
 from streamer.pipeline import Pipeline
 from streamer.records import Outbound, Position, Stream
 from streamer.transport.base import DeliveryOutcome, Refused
-from streamer.transport.memory import MemoryBroker, MemorySink, MemorySource, Stored
+from streamer.transport.memory import MemorySink, MemorySource
+from streamer.transport.memory_broker import MemoryBroker, Step, Stored
 
 GROUP = "g"
 FACETS = (
@@ -275,6 +276,25 @@ def test_no_more_than_the_limit_is_ever_uncommitted() -> None:
     assert 0 < most <= 10
     assert watch.most_paused == 2
     assert len(one.events("posts.out")) == 60
+
+
+def test_a_commit_that_fails_for_now_is_tried_again_before_the_end() -> None:
+    one = Road()
+    one.produce(text("a post"), topic="posts", key=b"k")
+    failures = iter([True] * 3)
+
+    def fault(step: Step) -> None:
+        # commits that nobody waits for fail silently, so count only those of the drain
+        if step == "commit" and watch.stop.is_set() and next(failures, False):
+            raise TransientError("the coordinator moves")
+
+    watch = Watch(1)
+    one.broker.fault = fault
+    pipeline = one.pipeline(watch)
+    pipeline.run(watch.stop)
+    one.classifier.close()
+    assert max(offset or 0 for offset in one.committed("posts").values()) == 1
+    assert next(failures, None) is None
 
 
 class Interfering(Watch):

@@ -18,8 +18,12 @@ def shown(total: int | None, *, terminal: bool) -> str:
     return file.getvalue()
 
 
+@pytest.mark.parametrize("refresh_s", [0.0, 60.0])
 @pytest.mark.parametrize(("total", "end"), [(1500, "1,500 of 1,500 rows"), (None, "1,500 rows")])
-def test_the_last_state_counts_every_row(total: int | None, end: str) -> None:
+def test_the_last_state_counts_every_row(
+    total: int | None, end: str, refresh_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamer.terminal.REFRESH_S", refresh_s)
     seen = shown(total, terminal=True)
     assert "working" in seen
     assert end in seen

@@ -75,17 +75,26 @@ def save_checkpoint(directory: Path, shape: EncoderShape) -> None:
         text_token_index=sep,
         example_token_index=example,
         prompt_first=True,
-        scorer_type="mlp",
+        normalize_features=True,
+        logit_scale_init_value=20.0,
     )
     with torch.random.fork_rng():
         torch.manual_seed(7)
         model = GLiClassModel(config)
-        # gliclass starts training from weights so small that all scores are about a half; these tell texts apart
         for name, weights in model.named_parameters():
             if weights.dim() > 1:
-                torch.nn.init.normal_(weights, std=1.0 if "embeddings" in name else weights.shape[-1] ** -0.5)
+                torch.nn.init.normal_(weights, std=_spread(name, weights.shape[-1]))
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
+
+
+def _spread(name: str, inputs: int) -> float:
+    """Standard deviation of a weight: activations keep their size, and attention is sharp enough to tell texts and
+    labels apart (as gliclass begins its training, every score would be a half)."""
+    if "embeddings" in name:
+        return 1.0
+    sharpness = 2.0 if ".query." in name or ".key." in name else 1.0
+    return float(sharpness * inputs**-0.5)
 
 
 def _tokenizer(size: int) -> Tokenizer:

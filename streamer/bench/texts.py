@@ -83,8 +83,7 @@ def _text(chance: random.Random, tokens: int) -> str:
 def bench_labels() -> LabelSet:
     """Sentiment (4 labels), topic (12, any number holds) and event type (8)."""
     facets = (
-        Facet(name, kind, tuple(Label(label.strip()) for label in labels.split(",")))
-        for name, kind, labels in _FACETS
+        Facet(name, kind, tuple(Label(label.strip()) for label in labels.split(","))) for name, kind, labels in _FACETS
     )
     return LabelSet("bench", tuple(facets))
 
@@ -92,5 +91,10 @@ def bench_labels() -> LabelSet:
 def bench_vocabulary() -> list[str]:
     """Every word and sign that a text or a label here can hold, and what any other text can be spelled with."""
     stock = (*_SENTENCES, *(word for words in _WORDS.values() for word in words), *(facet[2] for facet in _FACETS))
-    spelled = [*string.ascii_lowercase, *string.digits, *string.punctuation, *(f"##{sign}" for sign in string.ascii_lowercase + string.digits)]
+    spelled = [
+        *string.ascii_lowercase,
+        *string.digits,
+        *string.punctuation,
+        *(f"##{sign}" for sign in string.ascii_lowercase + string.digits),
+    ]
     return list(dict.fromkeys([*spelled, *sorted({token for text in stock for token in tokens_of(text)})]))
