@@ -40,9 +40,11 @@ def bundled_directory() -> Path:
 
 
 def model_directory(model: ModelSettings) -> Path:
-    """The directory of a model's files, fetched from the hub if it is no directory here."""
+    """The directory of a model's files, fetched from the hub if it is no directory here. Raises UsageError."""
     if model.name == BUNDLED:
         return bundled_directory()
+    if model.name == FAKE:
+        raise UsageError("the model 'fake' has no files; name another")
     from streamer.engine.loading import resolve_model
 
     return resolve_model(model.name, revision=model.revision, cache_dir=None)

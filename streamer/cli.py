@@ -235,19 +235,14 @@ def evaluate(
     from streamer.tuning.commands import run_evaluate, show_evaluation
 
     settings = build_model_settings({"name": model, "device": device, "dtype": dtype})
-    classifier = build_classifier(settings, max_tokens="auto")
-    try:
-        result = run_evaluate(
-            console=Console(stderr=True),
-            classifier=classifier,
-            directory=model_directory(settings),
-            data=data,
-            split=split,
-            leave_out=leave_out or [],
-            max_text_tokens=max_text_tokens,
-        )
-    finally:
-        classifier.close()
+    result = run_evaluate(
+        console=Console(stderr=True),
+        load=lambda: (build_classifier(settings, max_tokens="auto"), model_directory(settings)),
+        data=data,
+        split=split,
+        leave_out=leave_out or [],
+        max_text_tokens=max_text_tokens,
+    )
     show_evaluation(Console(), result)
     if as_json:
         print(orjson.dumps(result.as_dict()).decode())

@@ -1,17 +1,17 @@
-"""How fast gliclass itself scores the same texts with the same weights, and whether it decides the same.
+"""gliclass itself, and a checkpoint for it: what our engine is compared with.
 
-Enters: texts and a label set. Leaves: a checkpoint in gliclass's own format, its pipeline's time and its scores.
-The weights are random: time does not depend on them, and no download is needed. gliclass comes with the extra `bench`.
-Must not know: how our own engine works, Kafka.
+Enters: texts and a label set. Leaves: a checkpoint in gliclass's own format, and the pipeline's scores. The weights
+are random: time does not depend on them, and nothing has to be downloaded. gliclass comes with the extra `bench`.
+Must not know: our engine, Kafka.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import torch
@@ -19,10 +19,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from streamer.bench.texts import bench_vocabulary
 from streamer.facets import Kind, LabelSet
-from streamer.records import Verdict
 
 MARKERS = ("<<LABEL>>", "<<SEP>>", "<<EXAMPLE>>")
-NOISE = 0.02  # a decision may differ where the reference's own margin is no larger than this
 
 
 def gliclass_version() -> str | None:
@@ -84,8 +82,9 @@ def save_checkpoint(directory: Path, shape: EncoderShape) -> None:
         for name, weights in model.named_parameters():
             if weights.dim() > 1:
                 torch.nn.init.normal_(weights, std=_spread(name, weights.shape[-1]))
-    model.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
+    with _quiet_transformers():
+        model.save_pretrained(directory)
+        tokenizer.save_pretrained(directory)
 
 
 def _spread(name: str, inputs: int) -> float:
@@ -113,72 +112,50 @@ def _tokenizer(size: int) -> Tokenizer:
 
 
 class Reference:
-    """gliclass's ZeroShotClassificationPipeline at its defaults: float32, batches of 8, one call for each facet."""
+    """gliclass's ZeroShotClassificationPipeline at its defaults: float32, batches of 8. One call for each facet."""
 
     def __init__(self, directory: Path, device: torch.device) -> None:
         from gliclass import GLiClassModel, ZeroShotClassificationPipeline
-        from transformers.utils import logging
 
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        model = GLiClassModel.from_pretrained(directory)
-        self._pipeline = ZeroShotClassificationPipeline(model, str(directory), device=device, progress_bar=False)
+        with _quiet_transformers():
+            model = GLiClassModel.from_pretrained(directory)
+            self._pipeline = ZeroShotClassificationPipeline(model, str(directory), device=device, progress_bar=False)
 
-    def time(self, texts: Sequence[str], label_set: LabelSet) -> float:
-        """Seconds from texts to labels."""
-        began = perf_counter()
+    def label(self, texts: Sequence[str], label_set: LabelSet) -> None:
+        """What its users wait for: labels of each text, with their scores. The answer is thrown away."""
         self._ask(texts, label_set)
-        return perf_counter() - began
 
     def scores(self, texts: Sequence[str], label_set: LabelSet) -> list[dict[str, dict[str, float]]]:
-        """For each text: facet -> label -> score."""
+        """For each text: facet -> label -> score, of all labels."""
         by_facet = self._ask(texts, label_set, return_hierarchical=True)
         return [dict(zip(by_facet, found, strict=True)) for found in zip(*by_facet.values(), strict=True)]
 
     def _ask(self, texts: Sequence[str], label_set: LabelSet, **options: Any) -> dict[str, Any]:
         kinds = {Kind.SINGLE: "single-label", Kind.MULTI: "multi-label"}
-        return {
-            facet.name: self._pipeline(
-                list(texts),
-                [label.wording for label in facet.labels],
-                threshold=facet.threshold,
-                classification_type=kinds[facet.kind],
-                **options,
-            )
-            for facet in label_set.facets
-        }
+        with _quiet_transformers():
+            return {
+                facet.name: self._pipeline(
+                    list(texts),
+                    [label.wording for label in facet.labels],
+                    threshold=facet.threshold,
+                    classification_type=kinds[facet.kind],
+                    **options,
+                )
+                for facet in label_set.facets
+            }
 
 
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """How our verdicts compare with the reference's scores.
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Its notes on gliclass's own calls, and its progress bars, would stand between ours."""
+    from transformers.utils import logging
 
-    `same`: share of decisions (one a text and facet) that are equal; `within_noise`: equal, or different only in
-    labels for which the reference's margin is at most NOISE. `most_apart`: largest difference of a score.
-    """
-
-    same: float
-    within_noise: float
-    most_apart: float
-
-
-def compare(
-    verdicts: Sequence[Verdict], reference: Sequence[dict[str, dict[str, float]]], label_set: LabelSet
-) -> Agreement:
-    """Hold our verdicts against the reference's scores of the same texts."""
-    same = within = decisions = 0
-    most_apart = 0.0
-    for verdict, by_facet in zip(verdicts, reference, strict=True):
-        for facet, ours in zip(label_set.facets, verdict.facets, strict=True):
-            theirs = by_facet[facet.name]
-            if facet.kind is Kind.SINGLE:
-                best = max(theirs.values())
-                margins = {label: best - score for label, score in theirs.items()}
-                decided = {max(theirs, key=theirs.__getitem__)}
-            else:
-                margins = {label: abs(score - facet.threshold) for label, score in theirs.items()}
-                decided = {label for label, score in theirs.items() if score >= facet.threshold}
-            decisions += 1
-            same += decided == set(ours.labels)
-            within += all(margins[label] <= NOISE for label in decided ^ set(ours.labels))
-            most_apart = max(most_apart, *(abs(ours.scores[label] - score) for label, score in theirs.items()))
-    return Agreement(same / decisions, within / decisions, most_apart)
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -6,6 +6,9 @@ Must not know: records, offsets, the pipeline.
 
 from __future__ import annotations
 
+import math
+import re
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -33,6 +36,7 @@ _RESERVED = {
     "enable.auto.commit": "offsets are committed when their outputs are acknowledged, never before",
     "enable.auto.offset.store": "offsets are committed when their outputs are acknowledged, never before",
 }
+_REPEAT_S = 10.0
 _SECRET_WORDS = ("password", "secret", "token", "credential", "jaas", ".pem", "oauthbearer.config")
 
 _LOGIN = frozenset(
@@ -68,17 +72,39 @@ _WRONG = frozenset(
 )
 
 
+class Sparing:
+    """Lets a line through once in `_REPEAT_S`: a client without its broker says the same 25 times a second."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._last_s: dict[str, float] = {}
+        self._held_back: dict[str, int] = {}
+
+    def held_back(self, text: str) -> int | None:
+        """None: hold this line back too. A number: let it through, so many like it were held back before."""
+        key = re.sub(r"\d+", "", text)  # ports, durations and thread numbers make no new line
+        now_s = self._clock()
+        if now_s - self._last_s.get(key, -math.inf) < _REPEAT_S:
+            self._held_back[key] = self._held_back.get(key, 0) + 1
+            return None
+        self._last_s[key] = now_s
+        return self._held_back.pop(key, 0)
+
+
 class ClientLog:
     """librdkafka's log lines as structured log lines; stands where the client wants a `logging.Logger`."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._log = structlog.get_logger()
+        self._sparing = Sparing(clock)
 
     def log(self, level: int, _template: str, facility: str, client: str, text: str) -> None:
         # consumers and producers are given the same properties, and each complains of those that are the other's
         if facility == "CONFWARN" and "will be ignored by this" in text:
             return
-        self._log.log(level, "kafka client", facility=facility, client=client, text=text)
+        repeated = self._sparing.held_back(text)
+        if repeated is not None:
+            self._log.log(level, "kafka client", facility=facility, client=client, text=text, repeated=repeated)
 
 
 def configuration(bootstrap_servers: str, properties: Properties, ours: Mapping[str, object]) -> dict[str, Any]:
@@ -92,7 +118,7 @@ def configuration(bootstrap_servers: str, properties: Properties, ours: Mapping[
 def connect(client: Callable[..., Client], config: dict[str, Any]) -> Client:
     """Make a client that logs to structlog. Raises UsageError when librdkafka does not accept the configuration."""
     try:
-        return client(config, logger=ClientLog())
+        return client(config, logger=ClientLog(time.monotonic))
     except (KafkaException, TypeError, ValueError) as error:
         raise UsageError(f"kafka.properties: {_without_secrets(reason(error), config)}") from None
 
@@ -126,6 +152,7 @@ class Failures:
     def __init__(self, bootstrap_servers: str) -> None:
         self._bootstrap_servers = bootstrap_servers
         self._log = structlog.get_logger()
+        self._sparing = Sparing(time.monotonic)
         self._first: Exception | None = None
 
     def keep(self, error: Exception) -> None:
@@ -140,10 +167,10 @@ class Failures:
     def on_error(self, error: KafkaError, topic: str | None = None) -> None:
         """Keep what must stop the process, log all else."""
         reaction = self.reaction(error, topic)
-        if isinstance(reaction, TransientError):
-            self._log.warning("kafka error", code=error.name(), topic=topic, text=reason(error))
-        else:
+        if not isinstance(reaction, TransientError):
             self.keep(reaction)
+        elif (repeated := self._sparing.held_back(f"{topic} {reason(error)}")) is not None:
+            self._log.warning("kafka error", code=error.name(), topic=topic, text=reason(error), repeated=repeated)
 
     def on_client_error(self, error: KafkaError) -> None:
         """The client's `error_cb`. What the client mends by itself stands in its log too, but for one thing."""

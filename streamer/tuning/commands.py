@@ -5,7 +5,7 @@ Enters: paths and settings from the command line. Leaves: a model directory, or 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -82,28 +82,31 @@ def run_train(
 def run_evaluate(
     *,
     console: Console,
-    classifier: Classifier,
-    directory: Path,
+    load: Callable[[], tuple[Classifier, Path]],
     data: Path,
     split: str | None,
     leave_out: Sequence[str],
     max_text_tokens: int,
 ) -> Evaluation:
-    """Measure a loaded model, whose directory is `directory`, on a labelled file."""
+    """Measure a model on a labelled file; `load` gives it with its directory, once the file is known to be good."""
     sets = [one for one in read_labelled(data, split) if one.dataset not in leave_out]
     if not sets:
         raise UsageError(f"{data}: every data set is left out")
+    classifier, directory = load()
     tokenizer = Tokenizer.from_file(str(directory / TOKENIZER))
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    with _progress(console) as progress:
-        tasks = {one.dataset: progress.add_task(one.dataset, total=len(one.texts)) for one in sets}
-        return evaluate(
-            classifier,
-            sets,
-            cut=lambda texts: cut_texts(tokenizer, texts, max_text_tokens),
-            progress=lambda name, done: progress.advance(tasks[name], done),
-        )
+    try:
+        with _progress(console) as progress:
+            tasks = {one.dataset: progress.add_task(one.dataset, total=len(one.texts)) for one in sets}
+            return evaluate(
+                classifier,
+                sets,
+                cut=lambda texts: cut_texts(tokenizer, texts, max_text_tokens),
+                progress=lambda name, done: progress.advance(tasks[name], done),
+            )
+    finally:
+        classifier.close()
 
 
 def show_evaluation(console: Console, result: Evaluation) -> None:

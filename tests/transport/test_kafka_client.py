@@ -66,9 +66,26 @@ def test_the_client_logs_through_structlog_and_not_to_stderr(capfd: pytest.Captu
 
 def test_properties_of_the_other_client_are_no_news() -> None:
     with capture_logs() as lines:
-        ClientLog().log(30, "", "CONFWARN", "c", "x is a consumer property and will be ignored by this producer")
-        ClientLog().log(30, "", "CONFWARN", "c", "x is deprecated")
+        ClientLog(lambda: 0.0).log(
+            30, "", "CONFWARN", "c", "x is a consumer property and will be ignored by this producer"
+        )
+        ClientLog(lambda: 0.0).log(30, "", "CONFWARN", "c", "x is deprecated")
     assert [line["text"] for line in lines] == ["x is deprecated"]
+
+
+def test_what_the_client_says_over_and_over_is_logged_now_and_then() -> None:
+    now_s = 0.0
+    log = ClientLog(lambda: now_s)
+    with capture_logs() as lines:
+        for attempt in range(100):
+            now_s = attempt / 5
+            log.log(40, "", "FAIL", "c", f"broker down (after {attempt} ms)")
+        log.log(40, "", "FAIL", "c", "something else")
+    assert [(line["text"], line["repeated"]) for line in lines] == [
+        ("broker down (after 0 ms)", 0),
+        ("broker down (after 50 ms)", 49),
+        ("something else", 0),
+    ]
 
 
 @pytest.mark.parametrize(

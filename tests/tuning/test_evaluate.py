@@ -55,7 +55,7 @@ def test_command(classifier: Classifier, tiny_bundled: Path, tmp_path: Path) -> 
 
     def run(leave_out: list[str]) -> None:
         result = run_evaluate(
-            console=console, classifier=classifier, directory=tiny_bundled, data=data, split=None,
+            console=console, load=lambda: (classifier, tiny_bundled), data=data, split=None,
             leave_out=leave_out, max_text_tokens=8,
         )  # fmt: skip
         assert result.mean_macro_f1 == result.sets[0].macro_f1

@@ -1,0 +1,128 @@
+"""The command line: every verb hands over, every mistake is one line and an exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from streamer.__main__ import main
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    """Runs `streamer ARGUMENTS` in this process; returns exit code, standard output and standard error."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["streamer", *arguments])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        out, err = capfd.readouterr()
+        code = exit_.value.code
+        return (code if isinstance(code, int) else 1), out, err
+
+    return run
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Path:
+    path = tmp_path / "streamer.yaml"
+    content = {
+        "kafka": {"bootstrap_servers": "embedded", "group_protocol": "consumer"},
+        "model": {"name": "fake"},
+        "http": {"enabled": False},
+        "label_sets": {"a": {"facets": {"mood": {"labels": ["bad", "good"]}}}},
+        "streams": [{"topic": "in", "output": "out", "dead_letter": "dead", "label_set": "a"}],
+    }
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def test_version_and_help(command: Command) -> None:
+    assert command("--version") == (0, "streamer 0.1.0\n", "")
+    for verb in ("demo", "run", "check", "classify", "produce", "train", "evaluate", "bench"):
+        code, out, err = command(verb, "--help")
+        assert (code, err) == (0, "")
+        assert verb in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("runn",), "No such command 'runn'"),
+        (("run",), "Missing option '--config'"),
+        (("run", "-c", "nowhere.yaml"), "nowhere.yaml: No such file"),
+        (("run", "--bogus"), "No such option"),
+        (("check", "-c", "nowhere.yaml"), "nowhere.yaml: No such file"),
+        (("classify",), "give a text, or --input FILE"),
+        (("classify", "x"), "no labels to choose from; give e.g. --labels"),
+        (("classify", "x", "--labels", "topic"), "a facet's name and its labels are needed"),
+        (("classify", "x", "--labels", "topic=a"), "two labels or more are needed"),
+        (("classify", "x", "--labels", "t=a,b", "--model", "/none"), "/none"),
+        (("classify", "x", "--label-set", "a"), "give the file with -c"),
+        (("classify", "-i", "none.jsonl", "--labels", "t=a,b"), "none.jsonl"),
+        (("classify", "x", "--labels", "t=a,b", "--threshold", "7"), "threshold"),
+        (("produce", "none.jsonl", "--topic", "t"), "none.jsonl"),
+        (("produce", "x.jsonl", "--topic", "t", "--property", "a"), "write name=value"),
+        (("evaluate", "none.parquet"), "none.parquet"),
+        (("train", "--data", "none.jsonl", "--out", "nothing-here"), "none.jsonl"),
+        (("train", "--data", "x", "--out", "y", "--steps", "0"), "--steps"),
+    ],
+)
+def test_mistakes_are_one_line(command: Command, arguments: tuple[str, ...], says: str) -> None:
+    code, _, err = command(*arguments)
+    assert code == 2
+    assert says in err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+
+
+def test_classify_a_text(command: Command, settings: Path) -> None:
+    code, out, err = command("classify", "hello", "--labels", "mood=bad,good", "--model", "fake")
+    assert (code, err) == (0, "")
+    assert set(json.loads(out)["facets"]["mood"]["scores"]) == {"bad", "good"}
+    again = command("classify", "hello", "-c", str(settings))
+    assert again == (0, out, "")
+
+
+def test_classify_a_file(command: Command, tmp_path: Path) -> None:
+    source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text('{"text": "a"}\n{"text": ""}\n{"text": "b"}\n')
+    arguments = ("classify", "-i", str(source), "-o", str(output), "--multi-labels", "t=x,y", "--model", "fake")
+    code, _, err = command(*arguments)
+    assert code == 0
+    assert "3 rows" in err
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    assert ["facets" in row for row in rows] == [True, False, True]
+    code, _, err = command(*arguments)
+    assert code == 2
+    assert "--overwrite" in err
+
+
+def test_check(command: Command, settings: Path) -> None:
+    code, out, _ = command("check", "-c", str(settings))
+    assert code == 0
+    assert "label_sets.a" in out
+    code, out, _ = command("check", "-c", str(settings), "--offline")
+    assert code == 0
+
+
+def test_evaluate_and_train(command: Command, tiny_bundled: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data.jsonl"
+    data.write_text('{"text": "up", "labels": ["rise"]}\n{"text": "down", "labels": ["fall"]}\n')
+    out = tmp_path / "model"
+    code, _, err = command(
+        "train", "--data", str(data), "--start", str(tiny_bundled), "--out", str(out), "--steps", "2", "--device", "cpu"
+    )
+    assert code == 0, err
+    code, printed, err = command("evaluate", str(data), "--model", str(out), "--dtype", "float32", "--json")
+    assert code == 0, err
+    result = json.loads(printed.splitlines()[-1])
+    assert result["sets"][0]["rows"] == 2
+    assert 0 <= result["mean_macro_f1"] <= 1
