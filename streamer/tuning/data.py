@@ -7,17 +7,13 @@ Must not know: models, tokenizers.
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from streamer.errors import UsageError
+from streamer.tables import read_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,37 +49,13 @@ def read_written(path: Path) -> list[WrittenText]:
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a .jsonl, .csv or .parquet file as dictionaries; raises UsageError for anything else."""
-    if not path.is_file():
-        raise UsageError(f"{path}: no such file")
-    match path.suffix:
-        case ".parquet":
-            try:
-                file = pq.ParquetFile(path)
-            except pa.ArrowInvalid:
-                raise UsageError(f"{path}: not a parquet file") from None
-            for batch in file.iter_batches():
-                yield from batch.to_pylist()
-        case ".jsonl" | ".ndjson":
-            with path.open(encoding="utf-8") as lines:
-                for number, line in enumerate(lines, 1):
-                    if line.strip():
-                        yield _json_row(path, number, line)
-        case ".csv":
-            with path.open(encoding="utf-8", newline="") as lines:
-                yield from csv.DictReader(lines)
-        case other:
-            raise UsageError(f"{path}: cannot read '{other}' files; use .jsonl, .csv or .parquet")
-
-
-def _json_row(path: Path, number: int, line: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise UsageError(f"{path}:{number}: not JSON ({error})") from None
-    if not isinstance(row, dict):
-        raise UsageError(f"{path}:{number}: a JSON object is needed on every line")
-    return row
+    """Rows of a .jsonl, .csv or .parquet file; raises UsageError for a broken file, and for a row that is none."""
+    for number, row in enumerate(read_file(path), 1):
+        if row.reject is not None:
+            raise UsageError(f"{path}: row {number}: {row.reject.message}")
+        if not row.columns:
+            raise UsageError(f"{path}: row {number}: a JSON object is needed on every line")
+        yield row.columns
 
 
 def _label_list(value: Any) -> tuple[str, ...]:
