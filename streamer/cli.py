@@ -246,3 +246,35 @@ def evaluate(
     show_evaluation(Console(), result)
     if as_json:
         print(orjson.dumps(result.as_dict()).decode())
+
+
+@app.command()
+def bench(
+    model: Annotated[str, typer.Option(help="bundled, a directory, or a Hugging Face id.")] = "bundled",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    records: Annotated[int, typer.Option(min=1, help="Texts of a round.")] = 512,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; medians are reported.")] = 5,
+    compare: Annotated[
+        bool | None, typer.Option("--compare/--no-compare", help="With gliclass; default: if it is installed.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure microseconds a record by stage, and the engine against the reference pipeline."""
+    import orjson
+
+    from streamer.bench.run import run_bench, show_bench
+    from streamer.settings import build_model_settings
+    from streamer.telemetry.logs import configure_logs
+
+    configure_logs(level="error", form="console", stream=sys.stderr)
+    result = run_bench(
+        console=Console(stderr=True),
+        model=build_model_settings({"name": model, "device": device, "dtype": dtype}),
+        records=records,
+        rounds=rounds,
+        compare=compare,
+    )
+    show_bench(Console(), result)
+    if as_json:
+        print(orjson.dumps(result.as_dict()).decode())

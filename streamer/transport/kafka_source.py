@@ -35,8 +35,8 @@ from streamer.transport.kafka_client import (
     reason,
 )
 
-# requests made while the group rebalances or records are read again; the client repeats them until then
-_REQUEST_TIMEOUT_S = 10.0
+# for requests that the thread waits for: at the start, when the group rebalances, when records are read again
+_REQUEST_TIMEOUT_S = 5.0
 
 # a commit that fails so came from a member whose partitions went elsewhere: the new owner reads those records again
 _NO_LONGER_OURS = frozenset(
@@ -132,8 +132,9 @@ class KafkaSource:
     def commit(self, offsets: Offsets, *, wait: bool) -> None:
         """See `Source.commit`. Offsets of partitions no longer held are left out: they are their new owner's.
 
-        Raises TransientError when a commit that is waited for fails, UsageError when rights are missing, FatalError
-        when another member took this one's place. A member that a rebalance overtook is only logged."""
+        Raises TransientError when a commit that is waited for fails or the broker is away for 5 s, UsageError when
+        rights are missing, FatalError when another member took this one's place. A commit that a rebalance overtook is
+        only logged."""
         ours = [TopicPartition(*at, offset) for at, offset in offsets.items() if at in self._held]
         if not ours:
             return
@@ -141,6 +142,8 @@ class KafkaSource:
             if not wait:
                 self._consumer.commit(offsets=ours, asynchronous=True)
                 return
+            # a commit has no timeout and waits 45 s for a coordinator that is away; a question is bounded
+            self._consumer.committed(ours, timeout=_REQUEST_TIMEOUT_S)
             for done in self._consumer.commit(offsets=ours, asynchronous=False):
                 if done.error is not None:
                     raise KafkaException(done.error)
@@ -183,7 +186,8 @@ class KafkaSource:
         return lags
 
     def close(self) -> None:
-        """See `Source.close`. Raises what the listener raised."""
+        """See `Source.close`. Raises what the listener raised. While the broker is away, waits up to the session
+        timeout (session.timeout.ms, 45 s) for commits under way."""
         if self._open:
             self._open = False
             self._consumer.close()

@@ -94,7 +94,7 @@ class MemorySource:
         self._broker.fault("rewind")
         for at in list(self._held):
             if offsets is None or at in offsets:
-                to = self._beginning(at) if offsets is None else offsets[at]
+                to = self._broker.committed(self.group_id, at) or 0 if offsets is None else offsets[at]
                 self._held.rewind(at, to)
                 self._next[at] = to
 
@@ -148,15 +148,11 @@ class MemorySource:
             return
         self._generation = self._broker.rebalanced(self)
         for at in free:
-            committed = self._broker.committed(self.group_id, at)
-            begin = 0 if self._from_start else len(self._broker.log(at))
-            self._next[at] = begin if committed is None else committed
+            if not self._from_start and self._broker.committed(self.group_id, at) is None:
+                self._broker.commit(self.group_id, {at: len(self._broker.log(at))})
+            self._next[at] = self._broker.committed(self.group_id, at) or 0
             self._held.take(at, self._next[at])
         self._listener.on_assigned(free)
-
-    def _beginning(self, at: Partition) -> int:
-        committed = self._broker.committed(self.group_id, at)
-        return (self._held[at].origin or 0) if committed is None else committed
 
     def _read(self, at: Partition, most: int) -> list[Envelope[None]]:
         begin = self._next[at]

@@ -216,6 +216,23 @@ def test_a_new_group_may_begin_at_the_end(transport: Transport, listener: Listen
     assert [r.position.offset for r in transport.collect(source, 5)] == list(range(5, 10))
 
 
+def test_a_group_that_began_at_the_end_skips_nothing_afterwards(
+    transport: Transport, listener: Listener, unique: str
+) -> None:
+    topic = transport.topic(unique)
+    transport.fill(topic, numbered(5))
+    source = transport.source([topic], unique, reset="latest")
+    source.subscribe(listener)
+    transport.until(source, lambda: len(listener.assigned) == 4)
+    transport.fill(topic, numbered(5, 5))
+    transport.collect(source, 5)
+    source.close()  # without a commit, as after a crash
+    transport.fill(topic, numbered(5, 10))
+    after = transport.source([topic], unique, reset="latest")
+    after.subscribe(listener)
+    assert [r.position.offset for r in transport.collect(after, 10)] == list(range(5, 15))
+
+
 def test_lag_falls_to_zero(transport: Transport, listener: Listener, unique: str) -> None:
     topic, source = joined(transport, listener, unique)
     at = Partition(topic, 1)

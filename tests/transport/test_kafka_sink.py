@@ -45,9 +45,9 @@ def test_a_look_at_reports_does_not_send_what_lingers(embedded_broker: EmbeddedB
     )
     reports: list[DeliveryOutcome] = []
     sink.send(message(unique), reports.append)
-    began = time.monotonic()
-    assert sink.flush(0) == 1
-    assert time.monotonic() - began < 1
+    looked_until = time.monotonic() + 0.3
+    while time.monotonic() < looked_until:
+        assert sink.flush(0) == 1
     assert sink.flush(10) == 0
     assert reports == [None]
     sink.close()

@@ -1,0 +1,147 @@
+"""`streamer bench`: measure, show, and tell in figures.
+
+Enters: model settings and how much to measure. Leaves: a BenchResult, and a table of it. Must not know: how the
+figures are measured (see `stages.py` and `compare.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.bar import Bar
+from rich.console import Console
+from rich.table import Table
+
+from streamer import __version__
+from streamer.app import build_classifier
+from streamer.bench.compare import Comparison, compare_engines
+from streamer.bench.reference import MINILM_L6, EncoderShape, gliclass_version
+from streamer.bench.stages import StageTimes, measure_stages
+from streamer.bench.texts import bench_labels
+from streamer.engine.base import ModelInfo
+from streamer.errors import UsageError
+from streamer.settings import ModelSettings
+from streamer.terminal import progress_bar
+
+NO_GLICLASS = "gliclass is not installed: pip install 'streamer[bench]'"
+NOT_ASKED = "not asked for"
+BAR_WIDTH = 24
+DIGITS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class BenchResult:
+    """What was measured, with what. `threads` are torch's; without a comparison `no_comparison` says why."""
+
+    model: ModelInfo
+    threads: int
+    records: int
+    rounds: int
+    stages: StageTimes
+    comparison: Comparison | None
+    no_comparison: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        compared = self.comparison
+        return {
+            "streamer": __version__,
+            "model": asdict(self.model),
+            "threads": self.threads,
+            "records": self.records,
+            "rounds": self.rounds,
+            "us_per_record": {name: round(us, 2) for name, us in self.stages.us_per_record.items()},
+            "engine_records_per_s": round(self.stages.engine_records_per_s, 2),
+            "comparison": None if compared is None else _rounded(asdict(compared)),
+            "no_comparison": self.no_comparison,
+            "ratio_to_gliclass": None if compared is None else round(compared.ratio, DIGITS),
+            "ratio_to_gliclass_float32": None if compared is None else round(compared.ratio_float32, DIGITS),
+        }
+
+
+def run_bench(
+    *,
+    console: Console,
+    model: ModelSettings,
+    records: int,
+    rounds: int,
+    compare: bool | None,
+    shape: EncoderShape = MINILM_L6,
+) -> BenchResult:
+    """Measure the road by stage with `model`, and our engine against gliclass on a checkpoint of `shape`.
+
+    `compare` None: if gliclass is installed. Each of `rounds` rounds takes `records` records. `console` shows progress
+    when it is a terminal. Raises UsageError for a model that cannot be had, and for a comparison without gliclass.
+    """
+    import torch
+
+    version = gliclass_version()
+    if compare and version is None:
+        raise UsageError(f"--compare: {NO_GLICLASS}")
+    classifier = build_classifier(model, max_tokens="auto")
+    try:
+        classifier.warm_up([bench_labels()])
+        with progress_bar(console, "the road by stage", records * rounds) as advance:
+            stages = measure_stages(classifier=classifier, records=records, rounds=rounds, advance=advance)
+        info = classifier.describe()
+    finally:
+        classifier.close()
+    comparison = None
+    if version is not None and compare is not False:
+        sides = 2 if model.dtype == "float32" else 3
+        with progress_bar(console, "compared with gliclass", records * rounds * sides) as advance:
+            comparison = compare_engines(
+                version=version, shape=shape, model=model, records=records, rounds=rounds, advance=advance
+            )
+    why_not = None if comparison else NO_GLICLASS if version is None else NOT_ASKED
+    return BenchResult(info, torch.get_num_threads(), records, rounds, stages, comparison, why_not)
+
+
+def _rounded(value: Any) -> Any:
+    """Floats to the digits that a measurement has."""
+    if isinstance(value, Mapping):
+        return {key: _rounded(one) for key, one in value.items()}
+    return round(value, DIGITS) if isinstance(value, float) else value
+
+
+def show_bench(console: Console, result: BenchResult) -> None:
+    """The stages as a table with bars, then the comparison."""
+    info, stages = result.model, result.stages
+    table = Table(
+        title=f"{info.name} {info.revision}, {info.dtype} on {info.device}, {result.threads} threads;"
+        f" median of {result.rounds} x {result.records:,} records",
+        title_justify="left",
+    )
+    table.add_column("stage")
+    table.add_column("us a record", justify="right")
+    table.add_column("", width=BAR_WIDTH)
+    total = sum(stages.us_per_record.values())
+    for name, us in stages.us_per_record.items():
+        table.add_row(name, f"{us:,.1f}", Bar(total, 0.0, us, width=BAR_WIDTH, color="cyan"))
+    console.print(table)
+    console.print(f"engine alone, text to scores: {stages.engine_records_per_s:,.0f} records/s")
+    if result.comparison is None:
+        console.print(f"no comparison with gliclass: {result.no_comparison}", markup=False)
+    else:
+        _show_comparison(console, result.comparison)
+
+
+def _show_comparison(console: Console, compared: Comparison) -> None:
+    table = Table(
+        title="text to labels, a GLiClass checkpoint of MiniLM-L6's shape, 3 facets in rows of their own",
+        title_justify="left",
+    )
+    for name in ("", "records/s", "ratio", "same decisions", "within rounding", "scores at most apart"):
+        table.add_column(name, justify="right" if name else "left")
+    theirs = f"gliclass {compared.gliclass_version}, float32"
+    table.add_row(theirs, f"{compared.gliclass_records_per_s:,.1f}", "1.00", "", "", "")
+    ours = (
+        (compared.dtype, compared.streamer_records_per_s, compared.ratio, compared.agreement),
+        ("float32", compared.streamer_float32_records_per_s, compared.ratio_float32, compared.agreement_float32),
+    )
+    for dtype, speed, ratio, agreed in dict.fromkeys(ours):
+        figures = (f"{speed:,.1f}", f"{ratio:.2f}", f"{agreed.same:.1%}", f"{agreed.within_noise:.1%}")
+        table.add_row(f"streamer, {dtype}", *figures, f"{agreed.most_apart:.1g}")
+    console.print(table)
