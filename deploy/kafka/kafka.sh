@@ -29,6 +29,18 @@ client_port() { echo $((port + 3 * ($1 - 1))); }
 # Where the running node listens, whatever KAFKA_PORT says now.
 address() { sed -n 's|^advertised.listeners=PLAINTEXT://\([^,]*\),.*|\1|p' "$(config_file "$1")"; }
 
+# One start or stop at a time; a lock whose process is gone counts for nothing.
+take_lock() {
+    local deadline=$((SECONDS + start_timeout_s))
+    mkdir -p "$home"
+    until (set -o noclobber && echo $$ >"$home/lock") 2>/dev/null; do
+        kill -0 "$(cat "$home/lock" 2>/dev/null)" 2>/dev/null || rm -f "$home/lock"
+        [ "$SECONDS" -lt "$deadline" ] || fail "another kafka.sh is at work; see $home/lock"
+        sleep 0.2
+    done
+    trap 'rm -f "$home/lock"' EXIT
+}
+
 check_java() {
     command -v java >/dev/null || fail "java is missing; install a Java runtime, version 17 or newer"
     local version
@@ -75,18 +87,21 @@ format_node() {
 }
 
 start_node() {
-    local client pid deadline
+    local client
     client=$(client_port "$1")
     answers "127.0.0.1:$client" && fail "port $client is taken by another program; set KAFKA_PORT"
     format_node "$1"
     # a background process of a script ignores Ctrl-C, and nohup the end of the terminal
     nohup java -Xmx512m -Djava.awt.headless=true -Dlog4j2.level=INFO -cp "$home/lib/*" \
         kafka.Kafka "$(config_file "$1")" >"$(log_file "$1")" 2>&1 </dev/null &
-    pid=$!
-    echo "$pid" >"$(pid_file "$1")"
-    deadline=$((SECONDS + start_timeout_s))
-    until grep -qs "Kafka Server started" "$(log_file "$1")" && answers "127.0.0.1:$client"; do
-        kill -0 "$pid" 2>/dev/null || fail "the broker ended while starting; see $(log_file "$1")"
+    echo $! >"$(pid_file "$1")"
+}
+
+await_node() {
+    local deadline=$((SECONDS + start_timeout_s))
+    until grep -qs "Kafka Server started" "$(log_file "$1")" && answers "$(address "$1")"; do
+        # not running_pid: a process that just began does not show its arguments yet
+        kill -0 "$(cat "$(pid_file "$1")")" 2>/dev/null || fail "the broker ended while starting; see $(log_file "$1")"
         [ "$SECONDS" -lt "$deadline" ] || fail "the broker does not answer after ${start_timeout_s} s; see $(log_file "$1")"
         sleep 0.2
     done
@@ -109,14 +124,17 @@ stop_node() {
 
 case "${1:-}" in
 up)
+    take_lock
     if ! running_pid 1 >/dev/null; then
         check_java
         fetch_jars
         start_node 1
     fi
+    await_node 1
     address 1
     ;;
 down)
+    take_lock
     stop_node 1
     ;;
 status)

@@ -142,8 +142,10 @@ class KafkaSource:
             if not wait:
                 self._consumer.commit(offsets=ours, asynchronous=True)
                 return
-            # a commit has no timeout and waits 45 s for a coordinator that is away; a question is bounded
-            self._consumer.committed(ours, timeout=_REQUEST_TIMEOUT_S)
+            if self._open:
+                # a commit has no timeout and waits 45 s for a coordinator that is away; a question is bounded, but
+                # is not answered any more while the consumer closes
+                self._consumer.committed(ours, timeout=_REQUEST_TIMEOUT_S)
             for done in self._consumer.commit(offsets=ours, asynchronous=False):
                 if done.error is not None:
                     raise KafkaException(done.error)
@@ -187,7 +189,7 @@ class KafkaSource:
 
     def close(self) -> None:
         """See `Source.close`. Raises what the listener raised. While the broker is away, waits up to the session
-        timeout (session.timeout.ms, 45 s) for commits under way."""
+        timeout (session.timeout.ms, 45 s) for commits under way or made by the listener."""
         if self._open:
             self._open = False
             self._consumer.close()

@@ -102,7 +102,7 @@ class Transport(ABC):
             records += source.poll(count - len(records), 0.05)
         return records
 
-    def nothing_comes(self, source: Source, for_s: float = 1.0) -> None:
+    def nothing_comes(self, source: Source, for_s: float = 0.7) -> None:
         deadline = time.monotonic() + for_s
         while time.monotonic() < deadline:
             assert source.poll(100, 0.05) == []
