@@ -112,8 +112,9 @@ def start(tmp_path: Path) -> Iterator[Callable[[dict[str, Any]], Run]]:
 
 
 def settings_for(broker: RoadBroker, name: str, model: str | Path = "fake") -> dict[str, Any]:
-    for topic in ("in", "out", "dead", "late"):
-        broker.create_topic(f"{name}-{topic}")
+    for topic in ("in", "out", "dead"):
+        if f"{name}-{topic}" not in broker.made:
+            broker.create_topic(f"{name}-{topic}")
     facets = {
         "mood": {"labels": ["angry", "happy"]},
         "topic": {"kind": "multi", "labels": {"delivery": "a parcel", "praise": None}},
@@ -239,6 +240,25 @@ def test_a_killed_run_loses_nothing_and_repeats_at_most_the_limit(
     ids = events_of(kafka_road, f"{unique}-out")
     assert len(ids) == 600
     assert sum(ids.values()) - 600 <= content["limits"]["max_uncommitted_records"]
+
+
+@pytest.mark.kafka
+def test_a_member_without_partitions_is_ready(
+    kafka_road: RoadBroker, unique: str, start: Callable[[dict[str, Any]], Run]
+) -> None:
+    kafka_road.create_topic(f"{unique}-in", partitions=1)
+    content = settings_for(kafka_road, unique)
+    first, second = start(content), start(content)
+    for run in (first, second):
+        run.wait_for(lambda run=run: run.get("/readyz")[0] == 200)  # type: ignore[misc]
+    first.wait_for(lambda: {partitions(first), partitions(second)} == {0, 1})
+    assert second.get("/readyz")[0] == 200
+    assert {first.stop(signal.SIGTERM), second.stop(signal.SIGTERM)} == {0}
+
+
+def partitions(run: Run) -> int:
+    found: int = json.loads(run.get("/readyz")[1])["partitions"]
+    return found
 
 
 def run_command(*arguments: str, timeout_s: float = START_S) -> tuple[int, str]:

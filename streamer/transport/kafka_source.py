@@ -231,22 +231,22 @@ class KafkaSource:
         consumer.pause([start for start in starts if start.topic in self._paused])
         for start in starts:
             self._held.take(_at(start), start.offset if start.offset >= 0 else None)
-        self._tell(listener.on_assigned, partitions)
+        self._tell(listener.on_assigned, partitions)  # of none, too: an idle member has its place in the group
 
     def _on_revoke(self, listener: RebalanceListener, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._tell(listener.on_revoked, partitions)
+        if partitions:
+            self._tell(listener.on_revoked, partitions)
         self._held.drop(_at(tp) for tp in partitions)
         consumer.incremental_unassign(partitions)
 
     def _on_lost(self, listener: RebalanceListener, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._held.drop(_at(tp) for tp in partitions)
-        self._tell(listener.on_lost, partitions)
+        if partitions:
+            self._tell(listener.on_lost, partitions)
         consumer.incremental_unassign(partitions)
 
     def _tell(self, hook: Callable[[Collection[Partition]], None], partitions: list[TopicPartition]) -> None:
         """What the listener raises waits for the end of the poll, as the client must finish its rebalance first."""
-        if not partitions:
-            return
         try:
             hook(tuple(map(_at, partitions)))
         except Exception as error:
