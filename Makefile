@@ -74,7 +74,7 @@ model: $(VENV)/.test  ## train the bundled model: CORPUS=file.parquet WORDNET=fo
 		--fewest-labels 12 --most-labels 20
 
 load-backlog: $(VENV)/.test  ## 200,000 records through Apache Kafka: memory flat, none lost
-	$(BIN)/python load_tests/backlog.py
+	$(BIN)/python -m load_tests.backlog
 
 wheel: $(VENV)/.test  ## build the wheel: model and demo inside
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .

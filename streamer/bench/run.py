@@ -52,12 +52,12 @@ class BenchResult:
             "threads": self.threads,
             "records": self.records,
             "rounds": self.rounds,
-            "us_per_record": {name: round(us, 2) for name, us in self.stages.us_per_record.items()},
-            "engine_records_per_s": round(self.stages.engine_records_per_s, 2),
+            "us_per_record": _rounded(self.stages.us_per_record),
+            "engine_records_per_s": _rounded(self.stages.engine_records_per_s),
             "comparison": None if compared is None else _rounded(asdict(compared)),
             "no_comparison": self.no_comparison,
-            "ratio_to_gliclass": None if compared is None else round(compared.ratio, DIGITS),
-            "ratio_to_gliclass_float32": None if compared is None else round(compared.ratio_float32, DIGITS),
+            "ratio_to_gliclass": None if compared is None else _rounded(compared.ratio),
+            "ratio_to_gliclass_float32": None if compared is None else _rounded(compared.ratio_float32),
         }
 
 
@@ -103,15 +103,14 @@ def _rounded(value: Any) -> Any:
     """Floats to the digits that a measurement has."""
     if isinstance(value, Mapping):
         return {key: _rounded(one) for key, one in value.items()}
-    return round(value, DIGITS) if isinstance(value, float) else value
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
 def show_bench(console: Console, result: BenchResult) -> None:
     """The stages as a table with bars, then the comparison."""
     info, stages = result.model, result.stages
     table = Table(
-        title=f"{info.name} {info.revision}, {info.dtype} on {info.device}, {result.threads} threads;"
-        f" median of {result.rounds} x {result.records:,} records",
+        title=f"{info.name} {info.revision}, {info.dtype} on {info.device}, torch threads: {result.threads}",
         title_justify="left",
     )
     table.add_column("stage")
@@ -122,6 +121,7 @@ def show_bench(console: Console, result: BenchResult) -> None:
         table.add_row(name, f"{us:,.1f}", Bar(total, 0.0, us, width=BAR_WIDTH, color="cyan"))
     console.print(table)
     console.print(f"engine alone, text to scores: {stages.engine_records_per_s:,.0f} records/s")
+    console.print(f"medians of {result.rounds} rounds, {result.records:,} records each")
     if result.comparison is None:
         console.print(f"no comparison with gliclass: {result.no_comparison}", markup=False)
     else:
@@ -130,10 +130,10 @@ def show_bench(console: Console, result: BenchResult) -> None:
 
 def _show_comparison(console: Console, compared: Comparison) -> None:
     table = Table(
-        title="text to labels, a GLiClass checkpoint of MiniLM-L6's shape, 3 facets in rows of their own",
+        title="against gliclass: text to labels, 3 facets in rows of their own",
         title_justify="left",
     )
-    for name in ("", "records/s", "ratio", "same decisions", "within rounding", "scores at most apart"):
+    for name in ("", "records/s", "ratio", "same", "same but for rounding", "most apart"):
         table.add_column(name, justify="right" if name else "left")
     theirs = f"gliclass {compared.gliclass_version}, float32"
     table.add_row(theirs, f"{compared.gliclass_records_per_s:,.1f}", "1.00", "", "", "")
