@@ -10,7 +10,6 @@ exit code 0.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import cycle
@@ -23,10 +22,10 @@ from rich.table import Table
 
 from load_tests.harness import (
     Balance,
-    LoadTestError,
     Sample,
     balance,
     dead_letter_id,
+    exit_with,
     fresh_names,
     kafka_broker,
     positions,
@@ -51,13 +50,7 @@ def main(
     timeout_s: Annotated[float, typer.Option(min=1, help="For labelling them all.")] = 900.0,
 ) -> None:
     """Label a backlog and look at memory and counts."""
-    console = Console(stderr=True)
-    try:
-        good = run_backlog(console, records, value_bytes, timeout_s)
-    except LoadTestError as error:
-        print(f"error: {error}", file=sys.stderr)
-        good = False
-    raise typer.Exit(0 if good else 1)
+    exit_with(lambda: run_backlog(Console(stderr=True), records, value_bytes, timeout_s))
 
 
 def run_backlog(console: Console, records: int, value_bytes: int, timeout_s: float) -> bool:

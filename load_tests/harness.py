@@ -17,20 +17,22 @@ import urllib.error
 import urllib.request
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import psutil
+import typer
 import yaml
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
 from streamer.encode import DEAD_LETTER_HEADER
+from streamer.errors import StreamerError
 from streamer.terminal import progress_bar
 from streamer.transport.kafka_admin import create_topics
 
@@ -38,11 +40,22 @@ KAFKA_SCRIPT = Path(__file__).parents[1] / "deploy" / "kafka" / "kafka.sh"
 REQUEST_S = 30.0
 SAMPLE_S = 0.5
 STOP_S = 60.0
+LEAVE_S = 10.0
 LOG_LINES = 20
 
 
 class LoadTestError(Exception):
     """The test could not be carried out; the message says why."""
+
+
+def exit_with(test: Callable[[], bool]) -> NoReturn:
+    """Run a test and end with 0 when it passed, else with 1; what kept it from running is told in one line."""
+    try:
+        passed = test()
+    except (LoadTestError, StreamerError, KafkaException) as error:
+        print(f"error: {error}", file=sys.stderr)
+        passed = False
+    raise typer.Exit(0 if passed else 1)
 
 
 @contextmanager
@@ -83,13 +96,16 @@ def fresh_names(bootstrap_servers: str, *, partitions: int, topics: Iterable[str
             *admin.delete_consumer_groups([group], request_timeout=REQUEST_S).values(),
         ]
         for answer in pending:
-            if (error := answer.exception()) is not None:
+            error = answer.exception()
+            if error is not None and error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
                 print(f"left behind: {error}", file=sys.stderr)
 
 
 def produce(bootstrap_servers: str, topic: str, records: Iterable[tuple[bytes, bytes]]) -> int:
     """Send (key, value) pairs; returns how many, all of them acknowledged."""
-    producer = Producer({"bootstrap.servers": bootstrap_servers, "enable.idempotence": True, "linger.ms": 20})
+    producer = Producer(
+        {"bootstrap.servers": bootstrap_servers, "enable.idempotence": True, "linger.ms": 20, "log_level": 3}
+    )
     failed: list[object] = []
 
     def delivered(error: object, _message: Message) -> None:
@@ -265,7 +281,7 @@ class StreamerRun:
 
 @contextmanager
 def streamer_run(settings: Mapping[str, Any]) -> Iterator[StreamerRun]:
-    """Start `streamer run` with these settings, metrics on a free port; killed if it still runs at the end."""
+    """Start `streamer run` with these settings, metrics on a free port; it does not outlive the context."""
     with tempfile.TemporaryDirectory() as name, socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
         probe.close()
@@ -283,6 +299,9 @@ def streamer_run(settings: Mapping[str, Any]) -> Iterator[StreamerRun]:
         try:
             yield StreamerRun(process, port, log)
         finally:
-            if process.poll() is None:
+            process.terminate()  # does nothing to a process that has ended
+            try:
+                process.wait(LEAVE_S)
+            except subprocess.TimeoutExpired:
                 process.kill()
-            process.wait()
+                process.wait()

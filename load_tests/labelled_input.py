@@ -10,7 +10,6 @@ the data set's own list of labels, as one facet. Nothing is fitted. Exit code 1 
 from __future__ import annotations
 
 import random
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -28,6 +27,7 @@ from load_tests.harness import (
     LoadTestError,
     balance,
     dead_letter_id,
+    exit_with,
     fresh_names,
     kafka_broker,
     positions,
@@ -40,6 +40,7 @@ PARTITIONS = 4
 READY_S = 300.0
 FACET = "label"
 SEED = 1
+DEFAULT_ROWS = ("banking77=3000", "semeval2017_sentiment=2000")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +55,10 @@ class DataSet:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came back of one data set. Accuracy counts labelled records alone."""
+    """What came back of one data set. Accuracy counts labelled records alone; `models` are named by the events."""
 
     dataset: str
+    models: tuple[str, ...]
     labels: int
     records: int
     outputs: int
@@ -67,21 +69,26 @@ class Outcome:
 
 
 def main(
-    path: Annotated[Path, typer.Argument(help="Labelled parquet file.")],
+    path: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Labelled parquet file.")],
     model: Annotated[str, typer.Option(help="bundled, a directory, or a Hugging Face id.")] = "bundled",
     rows: Annotated[list[str] | None, typer.Option(help="dataset=rows; may be repeated.")] = None,
     timeout_s: Annotated[float, typer.Option(min=1, help="For labelling them all.")] = 1800.0,
 ) -> None:
     """Label two data sets and compare with what is right."""
-    console = Console(stderr=True)
-    wanted = rows or ["banking77=3000", "semeval2017_sentiment=2000"]
-    try:
-        sets = [read_dataset(path, name, int(count)) for name, _, count in (one.partition("=") for one in wanted)]
-        whole = run_labelled_input(console, sets, model, timeout_s)
-    except LoadTestError as error:
-        print(f"error: {error}", file=sys.stderr)
-        whole = False
-    raise typer.Exit(0 if whole else 1)
+
+    def test() -> bool:
+        sets = [read_dataset(path, *name_and_rows(one)) for one in rows or DEFAULT_ROWS]
+        return run_labelled_input(Console(stderr=True), sets, model, timeout_s)
+
+    exit_with(test)
+
+
+def name_and_rows(flag: str) -> tuple[str, int]:
+    """`dataset=rows`, taken apart."""
+    name, _, count = flag.partition("=")
+    if not count.isdecimal() or not int(count):
+        raise LoadTestError(f"--rows '{flag}': a data set and a number of rows are needed, e.g. {DEFAULT_ROWS[0]}")
+    return name, int(count)
 
 
 def read_dataset(path: Path, name: str, rows: int) -> DataSet:
@@ -118,7 +125,6 @@ def run_labelled_input(console: Console, sets: Sequence[DataSet], model: str, ti
     stamps = sorted(stamp for _, some in found for stamp in some)
     show_outcomes(console, outcomes)
     report = {
-        "model": model,
         "records": total,
         "records_per_s": round(steady_rate(stamps), 2),
         "wall_s": round(wall_s, 2),
@@ -153,11 +159,13 @@ def settings(servers: str, names: dict[str, str], sets: Sequence[DataSet], model
 def read_back(servers: str, names: dict[str, str], dataset: DataSet) -> tuple[Outcome, list[int]]:
     """What became of a data set's records, and when each was classified, in milliseconds."""
     given: dict[int, list[str]] = {}
+    models: set[str] = set()
     ids: list[str] = []
     stamps: list[int] = []
     for message in read_all(servers, names[f"{dataset.name}-out"]):
         event = orjson.loads(message.value() or b"")
         ids.append(event["id"])
+        models.add("{name}@{revision}".format_map(event["model"]))
         stamps.append(event["classified_at_ms"])
         given[int(message.key() or b"")] = event["facets"][FACET]["labels"]
     dead = map(dead_letter_id, read_all(servers, names[f"{dataset.name}-dead"]))
@@ -165,6 +173,7 @@ def read_back(servers: str, names: dict[str, str], dataset: DataSet) -> tuple[Ou
     right = sum(labels == [dataset.gold[row]] for row, labels in given.items())
     outcome = Outcome(
         dataset=dataset.name,
+        models=tuple(sorted(models)),
         labels=len(dataset.labels),
         records=counted.records,
         outputs=counted.outputs,

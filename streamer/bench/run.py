@@ -109,10 +109,8 @@ def _rounded(value: Any) -> Any:
 def show_bench(console: Console, result: BenchResult) -> None:
     """The stages as a table with bars, then the comparison."""
     info, stages = result.model, result.stages
-    table = Table(
-        title=f"{info.name} {info.revision}, {info.dtype} on {info.device}, torch threads: {result.threads}",
-        title_justify="left",
-    )
+    console.print(f"{info.name} {info.revision}, {info.dtype} on {info.device}, torch threads: {result.threads}")
+    table = Table()
     table.add_column("stage")
     table.add_column("us a record", justify="right")
     table.add_column("", width=BAR_WIDTH)
@@ -129,10 +127,8 @@ def show_bench(console: Console, result: BenchResult) -> None:
 
 
 def _show_comparison(console: Console, compared: Comparison) -> None:
-    table = Table(
-        title="against gliclass: text to labels, 3 facets in rows of their own",
-        title_justify="left",
-    )
+    console.print("against gliclass on one checkpoint, text to labels, 3 facets in rows of their own:")
+    table = Table()
     for name in ("", "records/s", "ratio", "same", "same but for rounding", "most apart"):
         table.add_column(name, justify="right" if name else "left")
     theirs = f"gliclass {compared.gliclass_version}, float32"
