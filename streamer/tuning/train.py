@@ -20,6 +20,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax
 
+from streamer.engine.bundled import pad
 from streamer.engine.independent import ARCHITECTURE, IndependentConfig, IndependentLabelModel
 from streamer.engine.loading import CONFIG, TOKENIZER, WEIGHTS, load_independent, read_config, save_independent
 from streamer.errors import UsageError
@@ -77,16 +78,6 @@ def start_model(directory: Path) -> IndependentLabelModel:
     if missing:
         raise UsageError(f"{directory / WEIGHTS}: lacks {len(missing)} weights of a BERT encoder, e.g. {missing[0]}")
     return model
-
-
-def _pad(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Rows of ids -> ids and mask (bool), both (rows, longest)."""
-    longest = max(len(row) for row in rows)
-    ids = torch.zeros(len(rows), longest, dtype=torch.long)
-    for i, row in enumerate(rows):
-        ids[i, : len(row)] = torch.tensor(row)
-    lengths = torch.tensor([len(row) for row in rows])
-    return ids, torch.arange(longest) < lengths[:, None]
 
 
 class Trainer:
@@ -166,9 +157,9 @@ class Trainer:
         wordings = sorted({label for example in batch for label in example.labels}, key=lambda w: (len(w), w))
         place = {label: i for i, label in enumerate(wordings)}
         label_ids = self._ids(wordings, settings.label_tokens)
-        text_ids, text_mask = _pad(self._ids([example.text for example in batch], settings.text_tokens))
-        chosen, shown = _pad([[place[label] for label in example.labels] for example in batch])
-        holds, _ = _pad([example.holds for example in batch])
+        text_ids, text_mask = pad(self._ids([example.text for example in batch], settings.text_tokens))
+        chosen, shown = pad([[place[label] for label in example.labels] for example in batch])
+        holds, _ = pad([example.holds for example in batch])
         put = [t.to(self._device) for t in (text_ids, text_mask, chosen, shown, holds)]
         text_ids, text_mask, chosen, shown, holds = put
         with torch.autocast(self._device.type, dtype=torch.bfloat16):
@@ -185,7 +176,7 @@ class Trainer:
     def _label_vectors(self, ids: Sequence[Sequence[int]]) -> Tensor:
         """Vectors (labels, hidden) of wordings sorted by length, a group at a time: little padding."""
         size = 48
-        groups = [_pad(ids[i : i + size]) for i in range(0, len(ids), size)]
+        groups = [pad(ids[i : i + size]) for i in range(0, len(ids), size)]
         return torch.cat([self.model.encode_labels(i.to(self._device), m.to(self._device)) for i, m in groups])
 
     def _save(self, step: int) -> None:
