@@ -51,7 +51,7 @@ def demo(as_json: JsonOption = False) -> None:
     from streamer.demo.run import run_demo
     from streamer.telemetry.logs import configure_logs
 
-    configure_logs(level="warning", form="console", stream=sys.stderr)
+    configure_logs(level="error", form="console", stream=sys.stderr)  # rejects stand in the summary
     whole = run_demo(console=Console(), as_json=as_json, stop=_stop_on_signals())
     raise typer.Exit(0 if whole else 1)
 
@@ -145,7 +145,7 @@ def produce(
     topic: Annotated[str, typer.Option(help="Where to.")],
     bootstrap: Annotated[str, typer.Option(help="host:port,... of the cluster.")] = "localhost:9092",
     property_: Annotated[
-        list[str] | None, typer.Option("--property", help="librdkafka's name=value; may be repeated.")
+        list[str] | None, typer.Option("--property", help="librdkafka's name=value, or name=@file; may be repeated.")
     ] = None,
     key: Annotated[str | None, typer.Option(help="Field whose value becomes the key.")] = None,
     rate: Annotated[

@@ -25,6 +25,7 @@ BUFFER_MEMORY_MB = 32
 QUIET = {"log_level": 0}  # of librdkafka: what goes wrong is told once, by the error
 # how far a rate may lag behind and catch up: less than this is the clock's and the broker's unevenness
 CATCH_UP_S = 0.5
+SECRET_WORDS = ("password", "secret", "token", "jaas", ".pem", "oauthbearer.config")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +109,30 @@ def produce_file(
 
 
 def parse_properties(flags: Sequence[str]) -> dict[str, str | int | float | bool]:
-    """`name=value` of the command line; raises UsageError for anything else, without repeating a value."""
+    """`name=value` of the command line, or `name=@file` for the content of a file.
+
+    Raises UsageError for anything else, and for a secret given as it is: a command line is read by everyone on the
+    machine. No value is repeated in an error.
+    """
     properties: dict[str, str | int | float | bool] = {}
     for flag in flags:
         name, equals, value = flag.partition("=")
         if not (name and equals):
             raise UsageError(f"--property '{name}': write name=value, e.g. security.protocol=SASL_SSL")
-        properties[name] = value
+        if value.startswith("@"):
+            properties[name] = _content(name, Path(value[1:]))
+        elif any(word in name for word in SECRET_WORDS):
+            raise UsageError(f"--property {name}: others can read a command line; write {name}=@FILE")
+        else:
+            properties[name] = value
     return properties
+
+
+def _content(name: str, path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        raise UsageError(f"--property {name}: {path} cannot be read") from None
 
 
 def create_command(bootstrap_servers: str, topic: str) -> str:

@@ -212,3 +212,17 @@ def test_properties_of_the_command_line() -> None:
     for wrong in ("a.b", "=c"):
         with pytest.raises(UsageError, match="write name=value"):
             parse_properties([wrong])
+
+
+def test_secrets_come_from_files_alone(tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("s3cret\n")
+    assert parse_properties([f"sasl.password=@{secret}", "client.id=x"]) == {
+        "sasl.password": "s3cret",
+        "client.id": "x",
+    }
+    for flag in ("sasl.password=s3cret", f"sasl.password=@{tmp_path}/none"):
+        with pytest.raises(UsageError) as refused:
+            parse_properties([flag])
+        assert "s3cret" not in str(refused.value)
+        assert "\n" not in str(refused.value)
