@@ -98,6 +98,7 @@ class Pipeline:
         finally:
             self._ended = True  # closing revokes: what could be finished has been
             self._source.close()
+            self._sink.close()
             self._observer.stopped()
 
     def step(self) -> None:
@@ -149,7 +150,7 @@ class Pipeline:
     def _throttle(self) -> None:
         """Pause crowded streams, or all when too much is uncommitted; resume with hysteresis."""
         stopped = self._paused == frozenset(self._streams)
-        if self._offsets.uncommitted >= self._max_uncommitted // (2 if stopped else 1):
+        if self._offsets.uncommitted >= max(1, self._max_uncommitted // (2 if stopped else 1)):
             wanted = frozenset(self._streams)
         else:
             wanted = (self._paused - self._gather.relieved()) | self._gather.crowded()

@@ -297,6 +297,13 @@ def test_a_commit_that_fails_for_now_is_tried_again_before_the_end() -> None:
     assert next(failures, None) is None
 
 
+def test_one_record_at_a_time_is_slow_but_comes_to_an_end() -> None:
+    one = Road(max_uncommitted_records=1)
+    sent = one.produce(*[text(f"post {i}") for i in range(7)], topic="posts")
+    one.run(7)
+    assert set(one.events("posts.out")) == {str(position) for position in sent}
+
+
 class Interfering(Watch):
     """Does something to the broker once the first window is under way."""
 
