@@ -104,17 +104,18 @@ class DemoObserver(Observer):
         """The live view."""
         if self._began is None:
             return Group(Text("loading the model ...", style="dim"))
-        rate = self.consumed_records / self.seconds if self.seconds else 0.0
+        ended = self.published_records + self.dead_lettered_records
+        rate = ended / self.seconds if self.seconds else 0.0
         counts = (
             f"{self.consumed_records} of {self._expected} read · {self.published_records} labelled · "
             f"{self.dead_lettered_records} dead letters · {rate:.0f} records/s"
         )
         table = Table(expand=True, box=None, header_style="bold", pad_edge=False)
         table.add_column("", width=8, style="dim")
-        table.add_column("text", ratio=5, no_wrap=True, overflow="ellipsis")
-        table.add_column("sentiment", ratio=1, no_wrap=True)
-        table.add_column("topic", ratio=2, no_wrap=True)
-        table.add_column("event type", ratio=2, no_wrap=True)
+        table.add_column("text", ratio=1, no_wrap=True, overflow="ellipsis")
+        # wide enough for the longest label of the demo with its score, where the terminal is
+        for name, width in (("sentiment", 13), ("topic", 22), ("event type", 25)):
+            table.add_column(name, max_width=width, no_wrap=True, overflow="ellipsis")
         for envelope in list(self._recent):
             facets = {facet.name: facet for facet in envelope.payload.facets}
             cells = [_label_text(facets[name]) for name in ("sentiment", "topic", "event_type")]
