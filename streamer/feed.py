@@ -25,7 +25,6 @@ BUFFER_MEMORY_MB = 32
 QUIET = {"log_level": 0}  # of librdkafka: what goes wrong is told once, by the error
 # how far a rate may lag behind and catch up: less than this is the clock's and the broker's unevenness
 CATCH_UP_S = 0.5
-SECRET_WORDS = ("password", "secret", "token", "jaas", ".pem", "oauthbearer.config")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +113,8 @@ def parse_properties(flags: Sequence[str]) -> dict[str, str | int | float | bool
     Raises UsageError for anything else, and for a secret given as it is: a command line is read by everyone on the
     machine. No value is repeated in an error.
     """
+    from streamer.transport.kafka_client import is_secret
+
     properties: dict[str, str | int | float | bool] = {}
     for flag in flags:
         name, equals, value = flag.partition("=")
@@ -121,7 +122,7 @@ def parse_properties(flags: Sequence[str]) -> dict[str, str | int | float | bool
             raise UsageError(f"--property '{name}': write name=value, e.g. security.protocol=SASL_SSL")
         if value.startswith("@"):
             properties[name] = _content(name, Path(value[1:]))
-        elif any(word in name for word in SECRET_WORDS):
+        elif is_secret(name):
             raise UsageError(f"--property {name}: others can read a command line; write {name}=@FILE")
         else:
             properties[name] = value

@@ -15,12 +15,11 @@ from streamer.demo.records import TOPICS, DemoRecord, demo_records, gold_labels
 from streamer.demo.show import DemoObserver
 from streamer.engine.base import ModelInfo
 from streamer.errors import FatalError
+from streamer.feed import BUFFER_MEMORY_MB
 from streamer.records import Outbound
 from streamer.settings import load_settings
 from streamer.transport.base import DeliveryOutcome
 from streamer.transport.kafka_sink import KafkaSink
-
-BUFFER_MEMORY_MB = 32
 
 
 def settings_path() -> Path:

@@ -196,8 +196,13 @@ class Failures:
         return TransientError(f"{about}Kafka: {reason(error)}")
 
 
+def is_secret(name: str) -> bool:
+    """Whether a property of librdkafka holds something that nobody else may read."""
+    return any(word in name for word in _SECRET_WORDS)
+
+
 def _without_secrets(text: str, config: Mapping[str, object]) -> str:
     for name, value in config.items():
-        if value and any(word in name for word in _SECRET_WORDS):
+        if value and is_secret(name):
             text = text.replace(str(value), "***")
     return text

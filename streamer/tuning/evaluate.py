@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 
 from streamer.decide import decide
 from streamer.engine.base import Classifier
+from streamer.errors import FatalError
 from streamer.facets import Facet, Kind, Label, LabelSet
 from streamer.records import Document, Scores
 from streamer.tuning.data import LabelledSet
@@ -70,11 +71,13 @@ def label_set_of(labelled: LabelledSet) -> LabelSet:
 def predict(
     classifier: Classifier, label_set: LabelSet, texts: Sequence[str], progress: Callable[[int], None]
 ) -> list[tuple[str, ...]]:
-    """Labels given to each text; `progress` is told how many texts each window held."""
+    """Labels given to each text; `progress` is told how many texts each window held.
+
+    Raises FatalError where the engine cannot score a text: a figure over the rest would not be comparable.
+    """
     classifier.warm_up([label_set])
     predicted: list[tuple[str, ...]] = []
     for first in range(0, len(texts), WINDOW):
-        # a text of spaces has no tokens to score; the road rejects such records before the engine
         documents = [Document(text, label_set) for text in texts[first : first + WINDOW]]
         result = None
         pending = classifier.submit(documents)
@@ -82,7 +85,7 @@ def predict(
             result = pending.wait(1.0)
         scores = [one for one in result.scores if isinstance(one, Scores)]
         if len(scores) != len(documents):
-            raise RuntimeError(f"{label_set.name}: the engine refused {len(documents) - len(scores)} texts")
+            raise FatalError(f"{label_set.name}: the engine refused {len(documents) - len(scores)} texts")
         predicted += [verdict.facets[0].labels for verdict in decide(documents, scores)]
         progress(len(documents))
     return predicted

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from streamer.engine.base import Classifier
 from streamer.engine.fake import FakeClassifier
 from streamer.engine.loading import TOKENIZER
-from streamer.errors import UsageError
+from streamer.errors import FatalError, UsageError
 from streamer.tuning.commands import run_evaluate, show_evaluation
 from streamer.tuning.data import LabelledSet
 from streamer.tuning.evaluate import cut_texts, label_set_of, predict, score_set
@@ -45,6 +45,13 @@ def test_multi(classifier: Classifier) -> None:
     per_label = [f1_score([name in one for one in MULTI.labels], [name in one for one in predicted]) for name in NAMES]
     assert result.macro_f1 == pytest.approx(sum(per_label) / 3)
     assert score_set(MULTI, MULTI.labels).macro_f1 == 1.0
+
+
+def test_a_text_that_cannot_be_scored_is_one_line() -> None:
+    one = FakeClassifier(window_tokens=64, max_tokens=4096, window_s=0.0, record_s=0.0, out_of_memory=["text 3"])
+    with pytest.raises(FatalError, match="single: the engine refused 1 texts"):
+        predict(one, label_set_of(SINGLE), TEXTS[:8], lambda done: None)
+    one.close()
 
 
 def test_command(classifier: Classifier, tiny_bundled: Path, tmp_path: Path) -> None:
