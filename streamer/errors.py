@@ -3,6 +3,7 @@
     StreamerError
     ├── UsageError        the user's input is wrong: one clear line, exit code 2
     ├── TransientError    may pass: retried with backoff inside a deadline, then exit code 1
+    ├── RewindError       what was read since the last commit is dropped and read again
     └── FatalError        cannot go on: stop, nothing committed past unfinished work, exit code 1
         └── DeliveryError a dead letter or output could not be written
 
@@ -22,6 +23,10 @@ class UsageError(StreamerError):
 
 class TransientError(StreamerError):
     """Something outside may recover (broker unreachable, request timed out)."""
+
+
+class RewindError(StreamerError):
+    """A transaction came to nothing, or nobody knows what it came to: go back to the committed offsets."""
 
 
 class FatalError(StreamerError):

@@ -13,22 +13,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from streamer.errors import UsageError
-from streamer.facets import Facet, InContextExample, Kind, LabelSet, Route, flatten_labels
+from streamer.facets import LabelSet
 from streamer.records import Stream
 from streamer.settings_errors import near, one_line
+from streamer.settings_labels import LabelSetSettings
+from streamer.settings_parts import Part, Topic
 
 EMBEDDED = "embedded"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SecretRef(_Part):
+class SecretRef(Part):
     """A value kept outside the settings file: the content of a file, or an environment variable."""
 
     file: Path | None = None
@@ -52,7 +50,7 @@ class SecretRef(_Part):
             raise UsageError(f"{self.file}: {error.strerror}; kafka.properties refers to it") from None
 
 
-class KafkaSettings(_Part):
+class KafkaSettings(Part):
     """The cluster and this consumer group. `properties` go to librdkafka as they are (SASL, TLS, ...)."""
 
     bootstrap_servers: str = Field("localhost:9092", min_length=1, description="host:port,... or 'embedded'")
@@ -62,7 +60,14 @@ class KafkaSettings(_Part):
         "earliest", description="where a group without committed offsets starts"
     )
     group_protocol: Literal["classic", "consumer"] = Field("classic", description="'consumer' is KIP-848")
-    group_instance_id: str | None = Field(None, description="static membership: stable per process")
+    group_instance_id: str | None = Field(
+        None, min_length=1, description="static membership: stable per process, e.g. the pod's name"
+    )
+    transactional_id: str | None = Field(
+        None,
+        min_length=1,
+        description="exactly_once: stable per process; default: group_id and group_instance_id, else the host's name",
+    )
     fetch_memory_mb: int = Field(64, ge=1, le=2048, description="memory for records fetched ahead")
     send_memory_mb: int = Field(64, ge=1, le=2048, description="memory for events not yet acknowledged")
 
@@ -71,7 +76,7 @@ class KafkaSettings(_Part):
         return {key: v.read() if isinstance(v, SecretRef) else v for key, v in self.properties.items()}
 
 
-class ModelSettings(_Part):
+class ModelSettings(Part):
     """Which model: `bundled`, a directory, a Hugging Face id, or `fake` (deterministic, for delivery tests)."""
 
     name: str = Field("bundled", min_length=1)
@@ -85,7 +90,7 @@ class ModelSettings(_Part):
     service_time_ms: float = Field(0.0, ge=0, description="model 'fake' only: time per record")
 
 
-class BatchingSettings(_Part):
+class BatchingSettings(Part):
     """Windows of records handed to the engine. `auto` is sized for the device."""
 
     max_records: int | Literal["auto"] = Field("auto", description="auto: 1024 on an accelerator, 128 on a CPU")
@@ -101,16 +106,22 @@ class BatchingSettings(_Part):
         return value
 
 
-class LimitsSettings(_Part):
+class LimitsSettings(Part):
     """What bounds duplicates, memory and shutdown."""
 
     max_uncommitted_records: int = Field(10_000, ge=1, description="the most a crash can repeat")
-    commit_interval_ms: int = Field(500, ge=1)
+    commit_interval_ms: int = Field(100, ge=1, description="exactly_once: a transaction lasts so long")
     drain_timeout_s: float = Field(30.0, gt=0, description="time to finish work at shutdown or rebalance")
+    transaction_timeout_s: float = Field(
+        10.0, ge=1, le=900, description="exactly_once: the broker aborts a dead process's transaction after this"
+    )
+    commit_deadline_s: float = Field(
+        30.0, gt=0, description="exactly_once: a transaction call that takes longer ends the process"
+    )
     max_dead_letter_bytes: int = Field(900_000, ge=0, description="a larger input value is cut in its dead letter")
 
 
-class HttpSettings(_Part):
+class HttpSettings(Part):
     """Health and metrics port: /healthz, /readyz, /metrics."""
 
     enabled: bool = True
@@ -120,134 +131,9 @@ class HttpSettings(_Part):
     engine_stuck_after_s: float = Field(120.0, gt=0, description="unhealthy when a window takes longer")
 
 
-class LogSettings(_Part):
+class LogSettings(Part):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console"] = Field("auto", description="auto: console on a terminal, else json")
-
-
-def _topic_name(name: str) -> str:
-    """Kafka's rule for legal topic names."""
-    legal = (
-        0 < len(name) <= 249
-        and name not in (".", "..")
-        and all(c.isascii() and (c.isalnum() or c in "._-") for c in name)
-    )
-    if not legal:
-        raise ValueError("not a legal Kafka topic name (letters, digits, '.', '_', '-'; at most 249)")
-    return name
-
-
-Topic = Annotated[str, AfterValidator(_topic_name)]
-Score = Annotated[float, Field(ge=0, le=1)]
-LabelsValue = list[str] | dict[str, Any]
-
-
-class FacetSettings(_Part):
-    """One question: `single` (exactly one label) or `multi` (any number, each at `threshold`)."""
-
-    kind: Literal["single", "multi"] = "single"
-    labels: LabelsValue = Field(description="names, or name: description, or group: {...} for dotted hierarchies")
-    threshold: Score = Field(0.5, description="multi: a label holds from this score on")
-    min_score: Score = Field(0.0, description="abstain when the best score is below")
-    min_margin: Score = Field(0.0, description="abstain when the decision is closer than this")
-
-    @field_validator("labels", mode="before")
-    @classmethod
-    def _usable(cls, value: Any) -> Any:
-        if not isinstance(value, list | dict):
-            raise ValueError("give a list of names, or a mapping of name: description")
-        _check_labels(value)
-        names = [label.name for label in flatten_labels(value)]
-        if not names:
-            raise ValueError("the list is empty; give at least one label")
-        if any(not name.strip() for name in names):
-            raise ValueError("a label is empty")
-        twice = [name for name, count in Counter(names).items() if count > 1]
-        if twice:
-            raise ValueError(f"label '{twice[0]}' stands twice")
-        return value
-
-    @model_validator(mode="after")
-    def _two(self) -> FacetSettings:
-        if self.kind == "single" and len(flatten_labels(self.labels)) < 2:
-            raise ValueError("a 'single' facet needs at least two labels; use kind: multi for one yes-or-no label")
-        return self
-
-
-def _check_labels(value: Any) -> None:
-    """Label trees hold strings, mappings and lists of strings only."""
-    below = value.values() if isinstance(value, dict) else value
-    for one in below:
-        if isinstance(one, dict | list) and isinstance(value, dict):
-            _check_labels(one)
-        elif not (isinstance(one, str) or (one is None and isinstance(value, dict))):
-            raise ValueError(f"{one!r} is not text; quote it (YAML reads yes, no, on, off and numbers as other things)")
-    wrong = [key for key in value if not isinstance(key, str)] if isinstance(value, dict) else []
-    if wrong:
-        raise ValueError(
-            f"{wrong[0]!r} is not text; quote it (YAML reads yes, no, on, off and numbers as other things)"
-        )
-
-
-class RouteCondition(_Part):
-    facet: str
-    label: str
-    score: Score = 0.0
-
-
-class RouteSettings(_Part):
-    """Records for which `when` holds go to the topic `to` instead of the stream's output."""
-
-    when: RouteCondition
-    to: Topic
-
-
-class ExampleSettings(_Part):
-    text: str = Field(min_length=1)
-    labels: list[str] = Field(min_length=1)
-
-
-class LabelSetSettings(_Part):
-    """Facets asked together. `prompt` and `examples` are for GLiClass checkpoints trained with them."""
-
-    facets: dict[str, FacetSettings] = Field(min_length=1)
-    prompt: str | None = Field(None, min_length=1)
-    examples: list[ExampleSettings] = Field(default_factory=list)
-    routes: list[RouteSettings] = Field(default_factory=list)
-
-    @model_validator(mode="after")
-    def _consistent(self) -> LabelSetSettings:
-        names = {facet: [x.name for x in flatten_labels(one.labels)] for facet, one in self.facets.items()}
-        for route in self.routes:
-            if route.when.facet not in names:
-                raise ValueError(
-                    f"a route names the facet '{route.when.facet}', which is not there{near(route.when.facet, names)}"
-                )
-            if route.when.label not in names[route.when.facet]:
-                raise ValueError(
-                    f"a route names the label '{route.when.label}', which facet '{route.when.facet}' lacks"
-                    f"{near(route.when.label, names[route.when.facet])}"
-                )
-        known = {name for labels in names.values() for name in labels}
-        for example in self.examples:
-            for label in example.labels:
-                if label not in known:
-                    raise ValueError(f"an example names the label '{label}', which no facet has{near(label, known)}")
-        return self
-
-    def build(self, name: str) -> LabelSet:
-        """The immutable LabelSet that documents carry."""
-        facets = tuple(
-            Facet(facet, Kind(one.kind), flatten_labels(one.labels), one.threshold, one.min_score, one.min_margin)
-            for facet, one in self.facets.items()
-        )
-        return LabelSet(
-            name,
-            facets,
-            self.prompt,
-            tuple(InContextExample(e.text, tuple(e.labels)) for e in self.examples),
-            tuple(Route(r.when.facet, r.when.label, r.when.score, r.to) for r in self.routes),
-        )
 
 
 def _pointer(value: str) -> str:
@@ -256,7 +142,7 @@ def _pointer(value: str) -> str:
     return value
 
 
-class StreamSettings(_Part):
+class StreamSettings(Part):
     """One input topic and where its events go."""
 
     topic: Topic
@@ -339,11 +225,9 @@ class Settings(BaseSettings):
             targets = {stream.output, stream.dead_letter, *(r.to for r in self.label_sets[stream.label_set].routes)}
             for topic in sorted(targets & set(inputs)):
                 raise ValueError(f"streams: '{stream.topic}' writes to '{topic}', which is an input topic: a loop")
-        if self.delivery == "exactly_once":
-            if self.kafka.bootstrap_servers == EMBEDDED:
-                raise ValueError("delivery: exactly_once needs real transactions, which the embedded broker lacks; "
-                                 "use at_least_once or a Kafka cluster")  # fmt: skip
-            raise ValueError("delivery: exactly_once is not available in this version; use at_least_once")
+        if self.delivery == "exactly_once" and self.kafka.bootstrap_servers == EMBEDDED:
+            raise ValueError("delivery: exactly_once needs real transactions, which the embedded broker lacks; "
+                             "use at_least_once or a Kafka cluster")  # fmt: skip
         return self
 
     def build_label_sets(self) -> dict[str, LabelSet]:

@@ -22,7 +22,10 @@ ALLOWED: dict[str, set[str]] = {
     "streamer.transport": VOCABULARY,
     "streamer.telemetry": VOCABULARY | {"streamer.observe", "streamer.engine.base", "streamer.transport.base"},
     "streamer.settings_errors": set(),
-    "streamer.settings": VOCABULARY | {"streamer.settings_errors"},
+    "streamer.settings_parts": set(),
+    "streamer.settings_labels": VOCABULARY | {"streamer.settings_errors", "streamer.settings_parts"},
+    "streamer.settings": VOCABULARY
+    | {"streamer.settings_errors", "streamer.settings_parts", "streamer.settings_labels"},
     "streamer.decode": VOCABULARY,
     "streamer.gather": VOCABULARY,
     "streamer.decide": VOCABULARY,

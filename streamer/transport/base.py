@@ -28,8 +28,9 @@ class Lag:
     seconds: float | None
 
 
-class RebalanceListener(Protocol):
-    """What the pipeline does when partitions come and go; called from inside `poll` and `close`."""
+class GroupListener(Protocol):
+    """What the pipeline does when partitions come and go, and when a commit is answered; called from inside `poll`,
+    `commit` and `close`."""
 
     def on_assigned(self, partitions: Collection[Partition]) -> None: ...
 
@@ -39,11 +40,15 @@ class RebalanceListener(Protocol):
     def on_lost(self, partitions: Collection[Partition]) -> None:
         """No longer ours: drop, commit nothing."""
 
+    def on_committed(self, offsets: Offsets) -> None:
+        """The broker answered the last `commit`: these offsets are committed; none when it failed (which is
+        logged)."""
+
 
 class Source(Protocol):
     """Records of a consumer group."""
 
-    def subscribe(self, listener: RebalanceListener) -> None:
+    def subscribe(self, listener: GroupListener) -> None:
         """Join the group. Called once, before the first poll."""
 
     def poll(self, max_records: int, timeout_s: float) -> list[Envelope[None]]:
@@ -56,10 +61,15 @@ class Source(Protocol):
     def resume(self, topics: Collection[str]) -> None: ...
 
     def commit(self, offsets: Offsets, *, wait: bool) -> None:
-        """Commit outside a transaction; with `wait` false the result is only logged."""
+        """Commit outside a transaction; the listener's on_committed tells the result, once for every commit. With
+        `wait` it does so before this returns, else from inside a later poll. One commit at a time.
+
+        With `wait`, raises TransientError when the commit failed for now."""
 
     def rewind(self, offsets: Offsets | None) -> None:
-        """Read again from `offsets`, or from what the group has committed; bumps the epoch of the partitions."""
+        """Read again from `offsets`, or from what the group has committed; bumps the epoch of the partitions.
+
+        Raises TransientError when the broker does not answer; rewind again then."""
 
     def commit_token(self) -> CommitToken:
         """What a transactional sink needs to commit offsets for this member."""
@@ -93,13 +103,31 @@ class Sink(Protocol):
     def flush(self, timeout_s: float) -> int:
         """Serve acknowledgements for up to `timeout_s` (0: only those at hand); returns messages outstanding."""
 
-    def begin(self) -> None:
-        """Open a transaction; outside exactly_once does nothing."""
-
-    def commit(self, offsets: Offsets, token: CommitToken) -> None:
-        """Commit the transaction with the offsets it covers; outside exactly_once does nothing."""
-
-    def abort(self) -> None:
-        """Abort the transaction; outside exactly_once does nothing."""
-
     def close(self) -> None: ...
+
+
+class Settling(Protocol):
+    """A transaction that is being committed or aborted."""
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether it is done, after at most `timeout_s`; then the sink can begin another one.
+
+        Raises RewindError when the transaction did not commit or nobody knows whether it did: the sink is ready for
+        another one, and what was read since the last commit must be read again. Raises FatalError when the sink cannot
+        go on: fenced by another holder of its id, or hanging."""
+
+
+class TransactionalSink(Sink, Protocol):
+    """A sink whose messages a read_committed reader sees together with the offsets they came from, or never."""
+
+    def open(self) -> None:
+        """Take up the transactional id: whatever an earlier holder left open is aborted before this returns."""
+
+    def begin(self) -> None:
+        """Open a transaction; needed before `send`."""
+
+    def commit(self, offsets: Offsets, token: CommitToken) -> Settling:
+        """Begin to commit the transaction with the offsets it covers. Nothing can be sent until it is done."""
+
+    def abort(self) -> Settling:
+        """Begin to abort the transaction; its messages get no report any more."""
