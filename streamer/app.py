@@ -7,23 +7,27 @@ that wrong settings are told before torch is loaded.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from streamer.decode import Decoder
+from streamer.delivery import AtLeastOnce, Delivery
 from streamer.encode import Encoder
 from streamer.engine.base import Backend, Classifier, ModelInfo
 from streamer.errors import UsageError
 from streamer.facets import LabelSet
 from streamer.gather import Gather
-from streamer.observe import Observer, Observers
+from streamer.observe import Observer
 from streamer.pipeline import Pipeline
+from streamer.records import Stream
 from streamer.settings import EMBEDDED, ModelSettings, Settings
+from streamer.transactions import ExactlyOnce
+from streamer.transport.base import Source
 
 if TYPE_CHECKING:
     from streamer.transport.kafka_admin import TopicFacts
@@ -125,16 +129,16 @@ def topics_of(settings: Settings) -> dict[str, str]:
     return topics
 
 
-def require_topics(settings: Settings, connection: Connection) -> dict[str, TopicFacts]:
-    """Facts of every topic. Raises UsageError where the broker cannot be reached or a topic is missing.
+def require_topics(settings: Settings, connection: Connection, *, known: Collection[str]) -> dict[str, TopicFacts]:
+    """Facts of every topic but the `known`. Raises UsageError where the broker cannot be reached or one is missing.
 
     An embedded broker makes its topics itself, and has no facts to tell.
     """
-    if connection.embedded:
+    topics = {topic: use for topic, use in topics_of(settings).items() if topic not in known}
+    if connection.embedded or not topics:
         return {}
     from streamer.transport.kafka_admin import topic_facts
 
-    topics = topics_of(settings)
     facts = topic_facts(connection.bootstrap_servers, connection.properties, list(topics), REACH_TIMEOUT_S)
     missing = [f"'{topic}' ({use})" for topic, use in topics.items() if topic not in facts]
     if missing:
@@ -143,6 +147,22 @@ def require_topics(settings: Settings, connection: Connection) -> dict[str, Topi
             "create what is missing (kafka-topics.sh --create --topic NAME), or grant the right to see it"
         )
     return facts
+
+
+def take_up_topics(settings: Settings, *, connection: Connection, known: dict[str, TopicFacts]) -> None:
+    """Add facts of the topics that new label sets name to the `known` ones, which sinks go by.
+
+    Raises UsageError where one is missing, or takes less than batches already hold.
+    """
+    found = require_topics(settings, connection, known=known)
+    limits = [facts.max_message_bytes for facts in known.values() if facts.max_message_bytes is not None]
+    for topic, facts in found.items():
+        if facts.max_message_bytes is not None and facts.max_message_bytes < min(limits, default=0):
+            raise UsageError(
+                f"restart needed: topic '{topic}' takes messages of at most {facts.max_message_bytes} bytes, fewer "
+                "than any topic before"
+            )
+    known.update(found)
 
 
 def window_records(settings: Settings, classifier: Classifier) -> int:
@@ -154,103 +174,99 @@ def window_records(settings: Settings, classifier: Classifier) -> int:
     return CPU_WINDOW_RECORDS if slow else ACCELERATOR_WINDOW_RECORDS
 
 
-def build_pipeline(
-    settings: Settings,
-    *,
-    connection: Connection,
-    classifier: Classifier,
-    label_sets: Mapping[str, LabelSet],
-    topics: Mapping[str, TopicFacts],
-    observer: Observer,
-) -> Pipeline:
-    """The road on Kafka clients."""
-    from streamer.transport.kafka_sink import KafkaSink
+def build_source(settings: Settings, connection: Connection) -> Source:
+    """A member of the settings' consumer group."""
     from streamer.transport.kafka_source import KafkaSource
 
-    streams = {stream.topic: stream for stream in settings.build_streams()}
-    kafka, limits, batching = settings.kafka, settings.limits, settings.batching
-    records = window_records(settings, classifier)
-    source = KafkaSource(
+    kafka = settings.kafka
+    return KafkaSource(
         bootstrap_servers=connection.bootstrap_servers,
         group_id=kafka.group_id,
-        topics=list(streams),
+        topics=[stream.topic for stream in settings.streams],
         properties=connection.properties,
         auto_offset_reset=kafka.auto_offset_reset,
         group_protocol=kafka.group_protocol,
         group_instance_id=kafka.group_instance_id,
         fetch_memory_mb=kafka.fetch_memory_mb,
     )
+
+
+def build_delivery(
+    settings: Settings,
+    *,
+    connection: Connection,
+    source: Source,
+    topics: Mapping[str, TopicFacts],
+    observer: Observer,
+) -> Delivery:
+    """What the settings promise about records of this source."""
+    from streamer.transport.kafka_sink import KafkaSink
+    from streamer.transport.kafka_transactions import KafkaTransactionalSink
+
+    limits = settings.limits
+    interval_s = limits.commit_interval_ms / 1000
+    sink: dict[str, Any] = {
+        "bootstrap_servers": connection.bootstrap_servers,
+        "properties": connection.properties,
+        "buffer_memory_mb": settings.kafka.send_memory_mb,
+        "topics": topics,
+    }
+    if settings.delivery == "at_least_once":
+        return AtLeastOnce(
+            source=source,
+            sink=KafkaSink(**sink),
+            observer=observer,
+            commit_interval_s=interval_s,
+            clock=time.monotonic,
+            sleep=time.sleep,
+        )
+    transactional = KafkaTransactionalSink(
+        **sink,
+        transactional_id=settings.transactional_id(),
+        transaction_timeout_s=limits.transaction_timeout_s,
+        commit_deadline_s=limits.commit_deadline_s,
+    )
+    return ExactlyOnce(
+        source=source,
+        sink=transactional,
+        observer=observer,
+        commit_interval_s=interval_s,
+        recover_s=limits.commit_deadline_s,
+        clock=time.monotonic,
+    )
+
+
+def build_pipeline(
+    settings: Settings,
+    *,
+    source: Source,
+    delivery: Delivery,
+    streams: Sequence[Stream],
+    classifier: Classifier,
+    label_sets: Mapping[str, LabelSet],
+    observer: Observer,
+    reload: Callable[[], Mapping[str, LabelSet] | None] = lambda: None,
+) -> Pipeline:
+    """The road from a source to a delivery."""
+    limits, batching = settings.limits, settings.batching
+    by_topic = {stream.topic: stream for stream in streams}
+    records = window_records(settings, classifier)
     return Pipeline(
         source=source,
-        sink=KafkaSink(
-            bootstrap_servers=connection.bootstrap_servers,
-            properties=connection.properties,
-            buffer_memory_mb=kafka.send_memory_mb,
-            topics=topics,
-        ),
+        delivery=delivery,
         classifier=classifier,
-        decoder=Decoder(streams=streams, label_sets=label_sets),
+        decoder=Decoder(streams=by_topic, label_sets=label_sets),
         gather=Gather(
-            weights={topic: stream.weight for topic, stream in streams.items()},
+            weights={stream.topic: stream.weight for stream in streams},
             max_records=records,
             max_bytes=batching.max_bytes,
             max_wait_s=batching.max_wait_ms / 1000,
         ),
         encoder=Encoder(model=classifier.describe(), max_dead_letter_bytes=limits.max_dead_letter_bytes),
-        streams=streams,
+        streams=by_topic,
         observer=observer,
+        reload=reload,
         poll_records=records,
         max_uncommitted_records=limits.max_uncommitted_records,
-        commit_interval_s=limits.commit_interval_ms / 1000,
         drain_timeout_s=limits.drain_timeout_s,
     )
-
-
-def serve(
-    settings: Settings,
-    *,
-    connection: Connection,
-    stop: Event,
-    observers: Sequence[Observer],
-    on_model: Callable[[ModelInfo], object] = lambda info: None,
-) -> None:
-    """Label records until `stop` is set: what `streamer run` and `streamer demo` both do.
-
-    `on_model` is told what was loaded, before the first record is read.
-    Raises UsageError for what the user can mend, FatalError or TransientError for what stopped the work.
-    """
-    from streamer.telemetry.health import Health
-    from streamer.telemetry.http import TelemetryServer
-    from streamer.telemetry.logs import LogObserver
-    from streamer.telemetry.prometheus import PrometheusObserver
-
-    topics = require_topics(settings, connection)
-    label_sets = settings.build_label_sets()
-    http = settings.http
-    health = Health(
-        clock=time.monotonic, stuck_after_s=http.stuck_after_s, engine_stuck_after_s=http.engine_stuck_after_s
-    )
-    metrics = PrometheusObserver(streams=settings.build_streams(), wall_clock=time.time)
-    server = TelemetryServer(host=http.host, port=http.port, health=health, metrics=metrics) if http.enabled else None
-    if server is not None:
-        server.start()
-    try:
-        classifier = build_classifier(settings.model, max_tokens=settings.batching.max_tokens)
-        try:
-            classifier.warm_up(list(label_sets.values()))
-            metrics.serving(classifier.describe(), list(label_sets.values()))
-            on_model(classifier.describe())
-            pipeline = build_pipeline(
-                settings,
-                connection=connection,
-                classifier=classifier,
-                label_sets=label_sets,
-                topics=topics,
-                observer=Observers(metrics, health, LogObserver(clock=time.monotonic), *observers),
-            )
-            pipeline.run(stop)
-        finally:
-            classifier.close()
-    finally:
-        if server is not None:
-            server.stop()

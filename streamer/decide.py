@@ -1,4 +1,4 @@
-"""Scores -> Verdicts: labels per facet, abstention, route.
+"""Scores -> Verdicts: labels per facet, abstention, routes.
 
 Enters: documents and their logits. Leaves: one Verdict each, by the LabelSet that the document carries.
 Scores are float32: sigmoid per label in a multi facet, softmax over the facet's labels in a single one.
@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.facets import Facet, Kind, LabelSet
+from streamer.facets import Facet, Kind, LabelSet, Route
 from streamer.records import Document, FacetVerdict, Scores, Verdict
 
 Matrix = NDArray[np.float32]
@@ -40,7 +41,7 @@ def decide(documents: Sequence[Document], scores: Sequence[Scores]) -> list[Verd
         facets = _all_facets(label_set, logits)
         for row, i in enumerate(members):
             given = tuple(facet[row] for facet in facets)
-            verdicts[i] = Verdict(given, route_of(label_set, given), label_set, scores[i].truncated)
+            verdicts[i] = Verdict(given, routes_of(label_set, given), label_set, scores[i].truncated)
     return [verdicts[i] for i in range(len(documents))]
 
 
@@ -54,16 +55,26 @@ def _all_facets(label_set: LabelSet, logits: Matrix) -> list[list[FacetVerdict]]
     return decided
 
 
+def margins(facet: Facet, scores: Matrix) -> Matrix:
+    """(documents, labels) scores of one facet -> (documents,): how close each decision was, see `Facet.min_margin`."""
+    if facet.kind is Kind.MULTI:
+        return np.asarray(np.abs(scores - np.float32(facet.threshold)).min(axis=1))
+    best = scores.max(axis=1)
+    second = np.partition(scores, -2, axis=1)[:, -2] if scores.shape[1] > 1 else np.zeros_like(best)
+    return np.asarray(best - second)
+
+
+def doubts(facet: Facet, scores: Matrix) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(documents, labels) scores of one facet -> twice (documents,): whether the best score is below `min_score`,
+    whether the margin is below `min_margin`. Either makes the facet abstain."""
+    return scores.max(axis=1) < facet.min_score, margins(facet, scores) < facet.min_margin
+
+
 def _facet(facet: Facet, scores: Matrix) -> list[FacetVerdict]:
     names = [label.name for label in facet.labels]
-    best = scores.max(axis=1)
-    if facet.kind is Kind.SINGLE:
-        top = scores.argmax(axis=1).tolist()
-        second = np.partition(scores, -2, axis=1)[:, -2] if scores.shape[1] > 1 else np.zeros_like(best)
-        margin = best - second
-    else:
-        margin = np.abs(scores - np.float32(facet.threshold)).min(axis=1)
-    abstained = ((best < facet.min_score) | (margin < facet.min_margin)).tolist()
+    top = scores.argmax(axis=1).tolist()
+    low, close = doubts(facet, scores)
+    abstained = (low | close).tolist()
     out = []
     for row, values in enumerate(scores.tolist()):
         if abstained[row]:
@@ -76,13 +87,20 @@ def _facet(facet: Facet, scores: Matrix) -> list[FacetVerdict]:
     return out
 
 
-def route_of(label_set: LabelSet, facets: Sequence[FacetVerdict]) -> str | None:
-    """The topic of the first route that holds; None for the stream's own output."""
+def holds(route: Route, facet: FacetVerdict) -> bool:
+    """Whether a route's rule is met by the verdict of its facet; an abstained facet was given no label."""
+    return route.label in facet.labels and facet.scores[route.label] >= route.score
+
+
+def routes_of(label_set: LabelSet, facets: Sequence[FacetVerdict]) -> tuple[str, ...]:
+    """Topics of the routes that hold, in their order and each once; only the first without `all_matching`.
+
+    None of them: the record goes to the stream's own output.
+    """
     if not label_set.routes:
-        return None
+        return ()
     by_name = {facet.name: facet for facet in facets}
-    for route in label_set.routes:
-        facet = by_name[route.facet]
-        if route.label in facet.labels and facet.scores[route.label] >= route.score:
-            return route.to
-    return None
+    matching = (route.to for route in label_set.routes if holds(route, by_name[route.facet]))
+    if label_set.all_matching:
+        return tuple(dict.fromkeys(matching))
+    return tuple(islice(matching, 1))

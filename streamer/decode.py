@@ -14,12 +14,18 @@ import orjson
 from streamer.facets import LabelSet
 from streamer.records import Document, Envelope, Reject, Stream
 
+MOST_NESTED = 1024  # arrays and objects in each other, that orjson reads
+
 
 class Decoder:
     """Decodes the records of all streams; `label_sets` by name."""
 
     def __init__(self, *, streams: Mapping[str, Stream], label_sets: Mapping[str, LabelSet]) -> None:
         self._by_topic = {topic: (stream, _pointers(stream)) for topic, stream in streams.items()}
+        self._label_sets = label_sets
+
+    def use(self, label_sets: Mapping[str, LabelSet]) -> None:
+        """Label what is decoded from now on by these; Documents already made keep theirs."""
         self._label_sets = label_sets
 
     def decode(self, envelope: Envelope[Any]) -> Document | Reject:
@@ -35,6 +41,8 @@ class Decoder:
             return text
         if not text.strip():
             return Reject("empty_text", "the text is empty")
+        if stream.parse_json and stream.pass_payload and _too_deep_to_pass(value):
+            return Reject("too_deep", f"nested {MOST_NESTED} deep: pass_payload would put it out of a reader's reach")
         return Document(text, self._label_sets[stream.label_set])
 
 
@@ -74,6 +82,17 @@ def _json_text(value: bytes, pointers: tuple[tuple[str, tuple[str, ...]], ...]) 
         places = ", ".join(pointer or "the whole value" for pointer, _ in pointers)
         return Reject("no_text", f"no text at {places}")
     return "\n".join(found)
+
+
+def _too_deep_to_pass(value: bytes) -> bool:
+    """Whether JSON that can be read could not be read any more one level deeper, as the payload of an event."""
+    if value.count(b"[") + value.count(b"{") < MOST_NESTED:
+        return False
+    try:
+        orjson.loads(b"[" + value + b"]")
+    except orjson.JSONDecodeError:
+        return True
+    return False
 
 
 def _step(here: Any, part: str) -> Any:

@@ -17,19 +17,28 @@ from streamer.records import Envelope, FacetVerdict, Headers, Outbound, Reject, 
 
 SCHEMA_VERSION = 1
 DEAD_LETTER_HEADER = "streamer.dead-letter."
+# what a dead letter may repeat of a record beside its value: key and headers, which nothing else bounds
+MAX_HEAD_BYTES = 65_536
+HEADER_OVERHEAD_BYTES = 10  # two lengths, at most five bytes each
 
 
 class Encoder:
-    """Encodes for one model; `max_dead_letter_bytes` bounds the input value that a dead letter repeats."""
+    """Encodes for one model; `max_dead_letter_bytes` bounds the input value that a dead letter repeats.
+
+    A dead letter repeats at most MAX_HEAD_BYTES more of a record as a whole, key and headers included: one that the
+    broker refused for its size would stop the process, and stop it again after every restart.
+    """
 
     def __init__(self, *, model: ModelInfo, max_dead_letter_bytes: int) -> None:
         self._model = {"name": model.name, "revision": model.revision}
         self._max_dead_letter_bytes = max_dead_letter_bytes
 
-    def event(self, stream: Stream, envelope: Envelope[Verdict], now_ms: int) -> Outbound:
-        """The labelled event of a record, keyed as its input."""
+    def events(self, stream: Stream, envelope: Envelope[Verdict], now_ms: int) -> tuple[Outbound, ...]:
+        """The labelled event of a record, keyed as its input: one for each topic it is routed to, or one for the
+        stream's own output. They differ in `route` alone."""
         verdict = envelope.payload
         position = envelope.position
+        routes = verdict.routes
         event: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
             "id": str(position),
@@ -40,7 +49,7 @@ class Encoder:
                 "timestamp_ms": envelope.timestamp_ms,
             },
             "facets": {facet.name: _facet(facet, stream.all_scores) for facet in verdict.facets},
-            "route": verdict.route,
+            "route": routes[0] if routes else None,
             "label_set": {"name": verdict.label_set.name, "version": verdict.label_set.version},
             "model": self._model,
             "calibration": None,
@@ -49,19 +58,26 @@ class Encoder:
         }
         if stream.pass_payload and stream.parse_json and envelope.value is not None:
             event["payload"] = orjson.Fragment(envelope.value)
-        headers = tuple(header for header in envelope.headers if header[0] in stream.pass_headers)
-        return Outbound(
-            topic=verdict.route or stream.output,
-            key=envelope.key,
-            value=orjson.dumps(event),
-            headers=headers,
-            timestamp_ms=envelope.timestamp_ms if stream.keep_timestamp else None,
-            dead_letter=False,
+        headers = tuple([header for header in envelope.headers if header[0] in stream.pass_headers])
+        timestamp_ms = envelope.timestamp_ms if stream.keep_timestamp else None
+        if len(routes) < 2:
+            topic = routes[0] if routes else stream.output
+            return (Outbound(topic, envelope.key, orjson.dumps(event), headers, timestamp_ms, dead_letter=False),)
+        event["facets"] = orjson.Fragment(orjson.dumps(event["facets"]))  # most of the work: done once for all copies
+        values = [orjson.dumps({**event, "route": topic}) for topic in routes]
+        return tuple(
+            Outbound(topic, envelope.key, value, headers, timestamp_ms, dead_letter=False)
+            for topic, value in zip(routes, values, strict=True)
         )
 
     def dead_letter(self, stream: Stream, envelope: Envelope[Reject]) -> Outbound:
-        """The input as it came, with the reason in headers; a value too large is cut, with its size and hash."""
-        position, value = envelope.position, envelope.value
+        """The input as it came, with the reason in headers; what is too large of it is cut, with its size and hash.
+
+        It is stamped with the time of sending: the input's own time may be what the broker refuses, or so long ago
+        that the dead letter would be past its retention at once. The headers tell it.
+        """
+        position = envelope.position
+        key, headers, value, cut = _within(envelope, self._max_dead_letter_bytes)
         added: list[tuple[str, str]] = [
             ("code", envelope.payload.code),
             ("message", envelope.payload.message),
@@ -70,19 +86,47 @@ class Encoder:
             ("offset", str(position.offset)),
             ("timestamp-ms", "" if envelope.timestamp_ms is None else str(envelope.timestamp_ms)),
             ("label-set", stream.label_set),
+            *cut,
         ]
-        if value is not None and len(value) > self._max_dead_letter_bytes:
-            added += [("value-bytes", str(len(value))), ("value-sha256", hashlib.sha256(value).hexdigest())]
-            value = value[: self._max_dead_letter_bytes]
-        headers: Headers = tuple((DEAD_LETTER_HEADER + name, text.encode()) for name, text in added)
         return Outbound(
             topic=stream.dead_letter,
-            key=envelope.key,
+            key=key,
             value=value,
-            headers=(*envelope.headers, *headers),
-            timestamp_ms=envelope.timestamp_ms if stream.keep_timestamp else None,
+            headers=(*headers, *((DEAD_LETTER_HEADER + name, text.encode()) for name, text in added)),
+            timestamp_ms=None,
             dead_letter=True,
         )
+
+
+def _within(
+    envelope: Envelope[Reject], max_value_bytes: int
+) -> tuple[bytes | None, Headers, bytes | None, list[tuple[str, str]]]:
+    """Key, headers and value as far as there is room, in this order, and what to tell of what is left out.
+
+    Headers of an earlier dead letter are left out too: they would be taken for this one's.
+    """
+    room = max_value_bytes + MAX_HEAD_BYTES
+    key, key_cut = _cut("key", envelope.key, room)
+    room -= len(key or b"")
+    ours = [header for header in envelope.headers if not header[0].startswith(DEAD_LETTER_HEADER)]
+    kept = []
+    for name, content in ours:
+        size = len(name.encode()) + len(content or b"") + HEADER_OVERHEAD_BYTES
+        if size > room:
+            break
+        room -= size
+        kept.append((name, content))
+    left_out = [("headers-left-out", str(len(ours) - len(kept)))] if len(kept) < len(ours) else []
+    value, value_cut = _cut("value", envelope.value, min(room, max_value_bytes))
+    return key, tuple(kept), value, [*key_cut, *left_out, *value_cut]
+
+
+def _cut(what: str, content: bytes | None, room: int) -> tuple[bytes | None, list[tuple[str, str]]]:
+    """The first `room` bytes, and, where there are more, size and hash of the whole."""
+    if content is None or len(content) <= room:
+        return content, []
+    told = [(f"{what}-bytes", str(len(content))), (f"{what}-sha256", hashlib.sha256(content).hexdigest())]
+    return content[:room], told
 
 
 def _facet(facet: FacetVerdict, all_scores: bool) -> dict[str, Any]:

@@ -65,7 +65,12 @@ class Facet:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Records whose `facet` was given `label` with at least `score` go to the topic `to`; the first match wins."""
+    """Records whose `facet` was given `label` with at least `score` go to the topic `to`.
+
+    A label is given where it is its facet's verdict: the best one of a single facet, one at or above the threshold in a
+    multi facet, none when the facet abstained. `score` is compared with that label's own score: softmax over the
+    facet's labels (single), sigmoid (multi).
+    """
 
     facet: str
     label: str
@@ -85,6 +90,7 @@ class InContextExample:
 class LabelSet:
     """Facets asked together, with the task prompt and examples shown to the model, and the routes of the result.
 
+    The first route that holds wins; with `all_matching` every route that holds does, each topic once.
     `version`: first 16 hex digits of the SHA-256 over canonical JSON of everything that decides labels.
     `scoring_key`: the same over the part that decides logits (labels, prompt, examples).
     """
@@ -94,6 +100,7 @@ class LabelSet:
     prompt: str | None = None
     examples: tuple[InContextExample, ...] = ()
     routes: tuple[Route, ...] = ()
+    all_matching: bool = False
     version: str = field(init=False, compare=False)
     scoring_key: str = field(init=False, compare=False)
 
@@ -106,6 +113,8 @@ class LabelSet:
             deciding["examples"] = scoring["examples"] = [[e.text, list(e.labels)] for e in self.examples]
         if self.routes:
             deciding["routes"] = [[r.facet, r.label, r.score, r.to] for r in self.routes]
+        if self.all_matching:
+            deciding["all_matching"] = True
         object.__setattr__(self, "version", _digest(deciding))
         object.__setattr__(self, "scoring_key", _digest(scoring))
 

@@ -1,6 +1,7 @@
-"""Documents -> windows, bounded by count, bytes and age, fair between streams.
+"""Records -> windows, bounded by count, bytes and age, fair between streams.
 
-Enters: Envelopes of Documents in the order they were read. Leaves: windows, each in reading order per stream.
+Enters: Envelopes of Documents, and of Rejects, in the order they were read. Leaves: windows, each in reading order
+per stream: a Reject takes its turn, so that it overtakes nothing.
 Time is a parameter, so nothing here sleeps. Must not know: engines, Kafka clients.
 """
 
@@ -9,18 +10,22 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
-from streamer.records import Document, Envelope, Partition
+from streamer.records import Document, Envelope, Partition, Reject
+
+Record: TypeAlias = Envelope[Document | Reject]
 
 
 @dataclass(slots=True)
 class _Queue:
     weight: int
-    waiting: deque[tuple[float, int, Envelope[Document]]] = field(default_factory=deque)  # since, bytes, envelope
+    waiting: deque[tuple[float, int, Record]] = field(default_factory=deque)  # since, bytes, envelope
+    bytes: int = 0
 
 
 class Gather:
-    """Holds documents until a window is full or its oldest document has waited `max_wait_s`.
+    """Holds records until a window is full or its oldest record has waited `max_wait_s`.
 
     A window takes from every stream with a backlog by weight, so that a flood on one topic cannot keep another
     one waiting. `weights` is by topic.
@@ -37,10 +42,12 @@ class Gather:
     def __len__(self) -> int:
         return self._records
 
-    def add(self, envelope: Envelope[Document], now_s: float) -> None:
-        """Queue a document that was read at `now_s`."""
+    def add(self, envelope: Record, now_s: float) -> None:
+        """Queue a record that was read at `now_s`."""
         size = len(envelope.value or b"")
-        self._queues[envelope.position.topic].waiting.append((now_s, size, envelope))
+        queue = self._queues[envelope.position.topic]
+        queue.waiting.append((now_s, size, envelope))
+        queue.bytes += size
         self._records += 1
         self._bytes += size
 
@@ -54,16 +61,24 @@ class Gather:
         return max(0.0, oldest + self._max_wait_s - now_s)
 
     def crowded(self) -> set[str]:
-        """Topics with at least two windows' worth waiting: pause them."""
-        return {topic for topic, queue in self._queues.items() if len(queue.waiting) >= 2 * self._max_records}
+        """Topics with at least two windows' worth waiting, in records or bytes: pause them."""
+        return {
+            topic
+            for topic, queue in self._queues.items()
+            if len(queue.waiting) >= 2 * self._max_records or queue.bytes >= 2 * self._max_bytes
+        }
 
     def relieved(self) -> set[str]:
         """Topics with at most one window's worth waiting: resume them. The gap to `crowded` is the hysteresis."""
-        return {topic for topic, queue in self._queues.items() if len(queue.waiting) <= self._max_records}
+        return {
+            topic
+            for topic, queue in self._queues.items()
+            if len(queue.waiting) <= self._max_records and queue.bytes <= self._max_bytes
+        }
 
-    def take(self) -> list[Envelope[Document]]:
-        """Remove and return the next window; at least one document if any waits, whatever its size."""
-        window: list[Envelope[Document]] = []
+    def take(self) -> list[Record]:
+        """Remove and return the next window; at least one record if any waits, whatever its size."""
+        window: list[Record] = []
         room_bytes = self._max_bytes
         active = {topic: queue for topic, queue in self._queues.items() if queue.waiting}
         while active and len(window) < self._max_records:
@@ -73,24 +88,33 @@ class Gather:
                     if window and size > room_bytes:
                         return self._taken(window)
                     window.append(queue.waiting.popleft()[2])
+                    queue.bytes -= size
                     room_bytes -= size
                     if not queue.waiting:
                         del active[topic]
                         break
         return self._taken(window)
 
-    def _taken(self, window: list[Envelope[Document]]) -> list[Envelope[Document]]:
+    def _taken(self, window: list[Record]) -> list[Record]:
         self._records -= len(window)
         self._bytes -= sum(len(envelope.value or b"") for envelope in window)
         return window
 
     def drop(self, partitions: Collection[Partition]) -> int:
-        """Forget what waits of these partitions; returns how many documents that was."""
+        """Forget what waits of these partitions; returns how many records that was."""
         gone = set(partitions)
         before = self._records
         for queue in self._queues.values():
             kept = deque(item for item in queue.waiting if item[2].position.at not in gone)
+            kept_bytes = sum(item[1] for item in kept)
             self._records -= len(queue.waiting) - len(kept)
-            self._bytes -= sum(item[1] for item in queue.waiting) - sum(item[1] for item in kept)
-            queue.waiting = kept
+            self._bytes -= queue.bytes - kept_bytes
+            queue.waiting, queue.bytes = kept, kept_bytes
         return before - self._records
+
+    def clear(self) -> None:
+        """Forget everything that waits."""
+        for queue in self._queues.values():
+            queue.waiting.clear()
+            queue.bytes = 0
+        self._records = self._bytes = 0

@@ -1,6 +1,7 @@
 """What the loop tells whoever watches: facts, at one place, to hooks that do nothing by default.
 
-The loop calls an Observer; telemetry implements it. Hooks must be quick and must not raise.
+The loop calls an Observer; telemetry implements it. Hooks must be quick and must not raise. They run on the loop's
+thread, `reload_failed` alone on the one that reads settings again.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from streamer.engine.base import EngineFacts
+from streamer.facets import LabelSet
 from streamer.records import Envelope, Partition, Reject, Verdict
 from streamer.transport.base import Lag
 
@@ -18,8 +20,8 @@ class Observer:
     def started(self) -> None:
         """The model is warm and the loop runs."""
 
-    def beat(self) -> None:
-        """The loop went round once."""
+    def beat(self, stage: str) -> None:
+        """The loop lives, and is about to do this: poll, submit, wait, send, commit, rewind or drain."""
 
     def consumed(self, topic: str, records: int) -> None:
         """Records were polled."""
@@ -46,8 +48,20 @@ class Observer:
     def stage(self, name: str, seconds: float, records: int) -> None:
         """One of decode, decide, encode, send worked on `records` records."""
 
-    def committed(self, partitions: int) -> None:
-        """Offsets were committed."""
+    def committed(self, partitions: int, seconds: float) -> None:
+        """Offsets were committed, `seconds` after the commit was begun."""
+
+    def commit_failed(self) -> None:
+        """A commit came to nothing, or nobody knows what it came to."""
+
+    def rewound(self, reason: str) -> None:
+        """Work since the last commit was dropped and is read again."""
+
+    def reloaded(self, label_sets: Mapping[str, LabelSet]) -> None:
+        """Records read from now on are labelled by these label sets, by name."""
+
+    def reload_failed(self, reason: str) -> None:
+        """Changed settings were refused; the last good ones stay. May run on another thread than all other hooks."""
 
     def assigned(self, partitions: Collection[Partition]) -> None: ...
 
@@ -73,9 +87,9 @@ class Observers(Observer):
         for one in self._observers:
             one.started()
 
-    def beat(self) -> None:
+    def beat(self, stage: str) -> None:
         for one in self._observers:
-            one.beat()
+            one.beat(stage)
 
     def consumed(self, topic: str, records: int) -> None:
         for one in self._observers:
@@ -109,9 +123,25 @@ class Observers(Observer):
         for one in self._observers:
             one.stage(name, seconds, records)
 
-    def committed(self, partitions: int) -> None:
+    def committed(self, partitions: int, seconds: float) -> None:
         for one in self._observers:
-            one.committed(partitions)
+            one.committed(partitions, seconds)
+
+    def commit_failed(self) -> None:
+        for one in self._observers:
+            one.commit_failed()
+
+    def rewound(self, reason: str) -> None:
+        for one in self._observers:
+            one.rewound(reason)
+
+    def reloaded(self, label_sets: Mapping[str, LabelSet]) -> None:
+        for one in self._observers:
+            one.reloaded(label_sets)
+
+    def reload_failed(self, reason: str) -> None:
+        for one in self._observers:
+            one.reload_failed(reason)
 
     def assigned(self, partitions: Collection[Partition]) -> None:
         for one in self._observers:

@@ -8,7 +8,7 @@ Must not know: what finishing means, Kafka clients.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from streamer.records import Partition, Position
@@ -20,8 +20,10 @@ class _Ledger:
     order: deque[int] = field(default_factory=deque)  # offsets read and not yet passed, in reading order
     finished: set[int] = field(default_factory=set)  # of those, the ones done
     next_offset: int | None = None  # nothing below is unfinished
+    passed: int = 0  # records below `next_offset`
+    handed: deque[tuple[int, int]] = field(default_factory=deque)  # `next_offset` and `passed` of commits under way
     committed: int | None = None
-    uncommitted: int = 0  # read since the last commit, or before it and unfinished then
+    covered: int = 0  # of the records passed, those below `committed`
 
 
 class Offsets:
@@ -36,7 +38,7 @@ class Offsets:
 
     @property
     def uncommitted(self) -> int:
-        """Records read and not yet covered by a commit: what a crash now would repeat."""
+        """Records read and not yet covered by an answered commit: what a crash now would repeat."""
         return self._uncommitted
 
     def start(self, position: Position, epoch: int) -> None:
@@ -46,7 +48,6 @@ class Offsets:
             self.forget((position.at,))
             ledger = self._ledgers[position.at] = _Ledger(epoch)
         ledger.order.append(position.offset)
-        ledger.uncommitted += 1
         self._uncommitted += 1
 
     def holds(self, position: Position, epoch: int) -> bool:
@@ -55,40 +56,48 @@ class Offsets:
         return ledger is not None and ledger.epoch == epoch
 
     def finish(self, position: Position, epoch: int) -> None:
-        """A record ended in an acknowledged output, an acknowledged dead letter, or a counted drop."""
+        """A record ended in an output, a dead letter, or a counted drop."""
         ledger = self._ledgers.get(position.at)
         if ledger is None or ledger.epoch != epoch:
+            return
+        if ledger.order and ledger.order[0] != position.offset:
+            ledger.finished.add(position.offset)
             return
         ledger.finished.add(position.offset)
         while ledger.order and ledger.order[0] in ledger.finished:
             offset = ledger.order.popleft()
             ledger.finished.discard(offset)
             ledger.next_offset = offset + 1
+            ledger.passed += 1
 
     def committable(self) -> dict[Partition, int]:
-        """Next offsets that have moved since the last `committed`."""
-        return {
-            partition: ledger.next_offset
-            for partition, ledger in self._ledgers.items()
-            if ledger.next_offset is not None and ledger.next_offset != ledger.committed
-        }
+        """Next offsets that no answered commit covers, to be handed to a commit now."""
+        offsets: dict[Partition, int] = {}
+        for partition, ledger in self._ledgers.items():
+            if ledger.next_offset is not None and ledger.next_offset != ledger.committed:
+                offsets[partition] = ledger.next_offset
+                if not ledger.handed or ledger.handed[-1][0] != ledger.next_offset:
+                    ledger.handed.append((ledger.next_offset, ledger.passed))
+        return offsets
 
-    def passed(self) -> dict[Partition, int]:
-        """Next offsets of all partitions, also those handed to a commit before: such a commit may have failed."""
-        return {at: ledger.next_offset for at, ledger in self._ledgers.items() if ledger.next_offset is not None}
-
-    def committed(self, offsets: dict[Partition, int]) -> None:
-        """These offsets were handed to a commit."""
+    def committed(self, offsets: Mapping[Partition, int]) -> None:
+        """The broker has these offsets; those that `committable` did not give, or gave before a newer epoch, count
+        for nothing."""
         for partition, offset in offsets.items():
             ledger = self._ledgers.get(partition)
-            if ledger is not None:
-                ledger.committed = offset
-                self._uncommitted += len(ledger.order) - ledger.uncommitted
-                ledger.uncommitted = len(ledger.order)
+            while ledger is not None and ledger.handed and ledger.handed[0][0] <= offset:
+                ledger.committed, covered = ledger.handed.popleft()
+                self._uncommitted -= covered - ledger.covered
+                ledger.covered = covered
 
     def forget(self, partitions: Collection[Partition]) -> None:
         """Partitions are no longer held: their unfinished work no longer counts."""
         for partition in partitions:
             ledger = self._ledgers.pop(partition, None)
             if ledger is not None:
-                self._uncommitted -= ledger.uncommitted
+                self._uncommitted -= ledger.passed - ledger.covered + len(ledger.order)
+
+    def forget_all(self) -> None:
+        """Everything is to be read again."""
+        self._ledgers.clear()
+        self._uncommitted = 0

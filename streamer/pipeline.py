@@ -1,11 +1,12 @@
 """THE loop: records in, labelled events out, offsets committed. One thread, top to bottom, nothing calls back up.
 
     source.poll -> decode -> gather -> engine.submit ... pending.wait
-                -> decide -> encode -> sink.send -> offsets -> commit
+                -> decide -> encode -> delivery.send -> delivery.commit
 
-Enters: a Source, a Classifier, a Sink and the stops between. Leaves: side effects on the broker, and facts to an
-Observer. The loop blocks at most about 50 ms at a time, except while a rebalance or the end asks it to drain.
-Must not know: which transport or model it drives.
+Enters: a Source, a Classifier, a Delivery and the stops between. Leaves: side effects on the broker, and facts to an
+Observer. Records that cannot be labelled take the same road as the others, so that everything ends in the order it
+was read, per partition. The loop blocks at most about 50 ms at a time, except while a rebalance or the end asks it
+to drain. Must not know: which transport or model it drives.
 """
 
 from __future__ import annotations
@@ -15,107 +16,131 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Event
+from typing import cast
 
 from streamer.decide import decide
 from streamer.decode import Decoder
+from streamer.delivery import BLOCK_S, Delivery
 from streamer.encode import Encoder
 from streamer.engine.base import Classifier, Pending, WindowScores
-from streamer.errors import DeliveryError, TransientError
+from streamer.errors import TransientError
+from streamer.facets import LabelSet
 from streamer.gather import Gather
 from streamer.observe import Observer
-from streamer.offsets import Offsets
-from streamer.records import Document, Envelope, Outbound, Partition, Reject, Scores, Stream
-from streamer.transport.base import DeliveryOutcome, Refused, Sink, Source
+from streamer.records import Document, Envelope, Outbound, Partition, Reject, Scores, Stream, Verdict
+from streamer.transport.base import Offsets, Source
 
-BLOCK_S = 0.05  # the longest single wait of the loop
 LAG_INTERVAL_S = 1.0
-COMMIT_RETRY_S = 0.2
+# of the time to drain, what is kept for committing
+COMMIT_SHARE = 0.3
 # one window on the device and one behind it: more would only age in the queue
 WINDOWS_UNDER_WAY = 2
 
 
 @dataclass(frozen=True, slots=True)
 class _UnderWay:
-    pending: Pending
-    envelopes: list[Envelope[Document]]
+    pending: Pending | None  # None: nothing to score
+    envelopes: list[Envelope[Document | Reject]]
     submitted_s: float
 
 
 class Pipeline:
-    """Runs the road until asked to stop. Implements RebalanceListener: the source calls it from inside poll."""
+    """Runs the road until asked to stop. Implements GroupListener: the source calls it from inside poll.
+
+    `reload` is asked once a round for label sets to use from then on, None where nothing changed.
+    """
 
     def __init__(
         self,
         *,
         source: Source,
-        sink: Sink,
+        delivery: Delivery,
         classifier: Classifier,
         decoder: Decoder,
         gather: Gather,
         encoder: Encoder,
         streams: Mapping[str, Stream],
         observer: Observer,
+        reload: Callable[[], Mapping[str, LabelSet] | None],
         poll_records: int,
         max_uncommitted_records: int,
-        commit_interval_s: float,
         drain_timeout_s: float,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._source = source
-        self._sink = sink
+        self._delivery = delivery
         self._classifier = classifier
         self._decoder = decoder
         self._gather = gather
         self._encoder = encoder
         self._streams = streams
         self._observer = observer
+        self._reload = reload
         self._poll_records = poll_records
         self._max_uncommitted = max_uncommitted_records
-        self._commit_interval_s = commit_interval_s
         self._drain_timeout_s = drain_timeout_s
         self._clock = clock
-        self._sleep = sleep
-        self._offsets = Offsets()
         self._under_way: deque[_UnderWay] = deque()
         self._paused: frozenset[str] = frozenset()
-        self._failure: Exception | None = None
-        self._refused: list[Envelope[Reject]] = []
         self._ended = False
-        self._committed_s = self._lag_s = clock()
+        self._lag_s = clock()
 
     def run(self, stop: Event) -> None:
         """Label records until `stop` is set; then finish what was read, commit, and leave the group.
 
         Raises what stopped the work; nothing is committed past unfinished records then either.
         """
+        self._delivery.open()
         self._source.subscribe(self)
         self._observer.started()
         try:
             while not stop.is_set():
                 self.step()
             self._drain()
+            self._end_rewind()
         finally:
             self._ended = True  # closing revokes: what could be finished has been
-            self._source.close()
-            self._sink.close()
-            self._observer.stopped()
+            try:
+                self._delivery.close()
+            finally:
+                self._source.close()
+                self._observer.stopped()
 
     def step(self) -> None:
         """Go round once."""
-        self._observer.beat()
+        self._take_label_sets()
+        if self._delivery.rewinding:
+            self._rewind()
         self._throttle()
         self._take_in(self._poll_timeout_s())
         self._submit()
         if self._under_way:
+            self._observer.beat("wait")
             self._take_out(BLOCK_S)
+        self._observer.beat("commit")
         self._serve(0.0)
-        now = self._clock()
-        if now - self._committed_s >= self._commit_interval_s or self._offsets.uncommitted >= self._max_uncommitted:
-            self._commit(wait=False)
-        if now - self._lag_s >= LAG_INTERVAL_S:
+        self._delivery.commit_if_due(full=self._delivery.uncommitted >= self._max_uncommitted)
+        if self._clock() - self._lag_s >= LAG_INTERVAL_S:
             self._observer.lag(self._source.lag())
-            self._lag_s = now
+            self._lag_s = self._clock()
+
+    def _take_label_sets(self) -> None:
+        label_sets = self._reload()
+        if label_sets is not None:
+            self._decoder.use(label_sets)
+            self._observer.reloaded(label_sets)
+
+    def _rewind(self) -> None:
+        self._observer.beat("rewind")
+        self._gather.clear()
+        self._delivery.rewind()
+
+    def _end_rewind(self) -> None:
+        deadline_s = self._clock() + self._drain_timeout_s
+        while self._delivery.rewinding:
+            if self._clock() >= deadline_s:
+                raise TransientError("the last transaction came to nothing; the next start reads its records again")
+            self._rewind()
 
     # poll and decode
 
@@ -127,22 +152,19 @@ class Pipeline:
         return BLOCK_S if due is None else min(BLOCK_S, due)
 
     def _take_in(self, timeout_s: float) -> None:
-        room = min(self._poll_records, self._max_uncommitted - self._offsets.uncommitted)
+        self._observer.beat("poll")
+        room = min(self._poll_records, self._max_uncommitted - self._delivery.uncommitted)
         # a poll keeps the membership alive, so it happens even without room: everything is paused then
         envelopes = self._source.poll(max(1, room), timeout_s)
-        if not envelopes:
+        if not envelopes or self._delivery.rewinding:  # what comes before the rewind is done comes again after it
             return
         began = self._clock()
         counts: dict[str, int] = {}
         for envelope in envelopes:
             topic = envelope.position.topic
             counts[topic] = counts.get(topic, 0) + 1
-            self._offsets.start(envelope.position, envelope.epoch)
-            decoded = self._decoder.decode(envelope)
-            if isinstance(decoded, Document):
-                self._gather.add(envelope.replace(decoded), began)
-            else:
-                self._send_dead_letter(envelope.replace(decoded))
+            decoded = self._delivery.start(envelope) or self._decoder.decode(envelope)
+            self._gather.add(envelope.replace(decoded), began)
         self._observer.stage("decode", self._clock() - began, len(envelopes))
         for topic, count in counts.items():
             self._observer.consumed(topic, count)
@@ -150,7 +172,7 @@ class Pipeline:
     def _throttle(self) -> None:
         """Pause crowded streams, or all when too much is uncommitted; resume with hysteresis."""
         stopped = self._paused == frozenset(self._streams)
-        if self._offsets.uncommitted >= max(1, self._max_uncommitted // (2 if stopped else 1)):
+        if self._delivery.uncommitted >= max(1, self._max_uncommitted // (2 if stopped else 1)):
             wanted = frozenset(self._streams)
         else:
             wanted = (self._paused - self._gather.relieved()) | self._gather.crowded()
@@ -168,128 +190,103 @@ class Pipeline:
             self._submit_window()
 
     def _submit_window(self) -> None:
+        self._observer.beat("submit")
         envelopes = self._gather.take()
-        pending = self._classifier.submit([envelope.payload for envelope in envelopes])
+        documents = [one.payload for one in envelopes if isinstance(one.payload, Document)]
+        pending = self._classifier.submit(documents) if documents else None
         self._under_way.append(_UnderWay(pending, envelopes, self._clock()))
-        self._observer.submitted(len(envelopes))
+        if documents:
+            self._observer.submitted(len(documents))
 
     def _take_out(self, timeout_s: float) -> bool:
         """Send what the oldest window came to; False when it is not back within `timeout_s`."""
         oldest = self._under_way[0]
-        result = oldest.pending.wait(timeout_s)
-        if result is None:
-            return False
+        result = None
+        if oldest.pending is not None:
+            result = oldest.pending.wait(timeout_s)
+            if result is None:
+                return False
+            self._observer.scored(result.facts, self._clock() - oldest.submitted_s)
         self._under_way.popleft()
-        self._observer.scored(result.facts, self._clock() - oldest.submitted_s)
+        self._observer.beat("send")
         self._hand_out(oldest.envelopes, result)
         return True
 
-    def _hand_out(self, envelopes: Sequence[Envelope[Document]], result: WindowScores) -> None:
-        """Decide, encode and send a window; work of partitions no longer held is dropped."""
-        held, scores = [], []
-        for envelope, answer in zip(envelopes, result.scores, strict=True):
-            if not self._offsets.holds(envelope.position, envelope.epoch):
-                continue
-            if isinstance(answer, Scores):
-                held.append(envelope)
-                scores.append(answer)
-            else:
-                self._send_dead_letter(envelope.replace(answer))
+    def _hand_out(self, envelopes: Sequence[Envelope[Document | Reject]], result: WindowScores | None) -> None:
+        """Decide, encode and send a window in its order; work of partitions no longer held is dropped."""
+        answers = iter(() if result is None else result.scores)
+        held = []
+        for envelope in envelopes:
+            answer = envelope.payload if isinstance(envelope.payload, Reject) else next(answers)
+            if self._delivery.holds(envelope):
+                held.append((envelope, answer))
         began = self._clock()
-        verdicts = decide([envelope.payload for envelope in held], scores)
-        decided = self._clock()
-        labelled = [one.replace(verdict) for one, verdict in zip(held, verdicts, strict=True)]
-        now_ms = time.time_ns() // 1_000_000
-        messages = [self._encoder.event(self._streams[one.position.topic], one, now_ms) for one in labelled]
-        encoded = self._clock()
-        self._observer.stage("decide", decided - began, len(held))
-        self._observer.stage("encode", encoded - decided, len(held))
-        self._observer.labelled(labelled)
+        decided = self._decide(held)
+        encoding = self._clock()
+        messages = self._encode(decided)
         sending = self._clock()
-        for one, message in zip(labelled, messages, strict=True):
-            self._send(one, message)
+        for envelope, outbound in zip(decided, messages, strict=True):
+            self._delivery.send(envelope, outbound)
+        for stage, seconds in (("decide", encoding - began), ("encode", sending - encoding)):
+            self._observer.stage(stage, seconds, len(held))
         self._observer.stage("send", self._clock() - sending, len(held))
 
-    # send
+    def _decide(
+        self, held: Sequence[tuple[Envelope[Document | Reject], Scores | Reject]]
+    ) -> list[Envelope[Verdict | Reject]]:
+        documents, scores = [], []
+        for envelope, answer in held:
+            if isinstance(answer, Scores) and isinstance(envelope.payload, Document):
+                documents.append(envelope.payload)
+                scores.append(answer)
+        verdicts = iter(decide(documents, scores))
+        return [one.replace(answer if isinstance(answer, Reject) else next(verdicts)) for one, answer in held]
 
-    def _send(self, envelope: Envelope[object], message: Outbound) -> None:
-        def delivered(outcome: DeliveryOutcome) -> None:
-            self._on_delivered(envelope, message, outcome)
-
-        self._sink.send(message, delivered)
-
-    def _send_dead_letter(self, envelope: Envelope[Reject]) -> None:
-        self._observer.rejected(envelope)
-        stream = self._streams[envelope.position.topic]
-        self._send(envelope, self._encoder.dead_letter(stream, envelope))
-
-    def _on_delivered(self, envelope: Envelope[object], message: Outbound, outcome: DeliveryOutcome) -> None:
-        """Runs inside the sink, which must not be raised through: a failure is kept for the loop."""
-        topic = envelope.position.topic
-        if outcome is None:
-            self._offsets.finish(envelope.position, envelope.epoch)
-            if message.dead_letter:
-                self._observer.dead_lettered(topic)
+    def _encode(self, decided: Sequence[Envelope[Verdict | Reject]]) -> list[Sequence[Outbound]]:
+        now_ms = time.time_ns() // 1_000_000
+        messages: list[Sequence[Outbound]] = []
+        labelled: list[Envelope[Verdict]] = []
+        for envelope in decided:
+            stream = self._streams[envelope.position.topic]
+            if isinstance(envelope.payload, Reject):
+                messages.append(self._dead_letter(cast("Envelope[Reject]", envelope)))
             else:
-                started = envelope.timestamp_ms
-                self._observer.published(topic, None if started is None else time.time() - started / 1000)
-        elif isinstance(outcome, Refused) and not message.dead_letter:
-            reason = f"the broker refused the event for '{message.topic}': {outcome.reason}"
-            self._refused.append(envelope.replace(Reject("output_refused", reason)))
-        elif isinstance(outcome, Refused):
-            self._failure = DeliveryError(
-                f"dead letter of {envelope.position} refused by topic '{message.topic}': {outcome.reason}"
-            )
-        else:
-            self._failure = outcome
+                one = cast("Envelope[Verdict]", envelope)
+                labelled.append(one)
+                messages.append(self._encoder.events(stream, one, now_ms))
+        self._observer.labelled(labelled)
+        return messages
+
+    def _dead_letter(self, envelope: Envelope[Reject]) -> tuple[Outbound]:
+        self._observer.rejected(envelope)
+        return (self._encoder.dead_letter(self._streams[envelope.position.topic], envelope),)
+
+    # acknowledgements, commits, rebalances
 
     def _serve(self, timeout_s: float) -> int:
-        """Serve acknowledgements, send dead letters for refused outputs; raises what made a delivery fail."""
-        outstanding = self._sink.flush(timeout_s)
-        if self._failure is not None:
-            raise self._failure
-        refused, self._refused = self._refused, []
-        for envelope in refused:
-            self._send_dead_letter(envelope)
+        """Serve acknowledgements, send dead letters for refused outputs; returns what is outstanding."""
+        outstanding = self._delivery.serve(timeout_s)
+        refused = self._delivery.refused()
+        for reject in refused:
+            self._delivery.send(reject, self._dead_letter(reject))
         return outstanding + len(refused)
 
-    # commit and drain
-
-    def _commit(self, *, wait: bool) -> None:
-        self._committed_s = self._clock()
-        # a commit nobody waited for may have failed, so one that is waited for repeats them
-        offsets = self._offsets.passed() if wait else self._offsets.committable()
-        if offsets:
-            self._source.commit(offsets, wait=wait)
-            self._offsets.committed(offsets)
-            self._observer.committed(len(offsets))
-
     def _drain(self) -> None:
-        """Finish what was read within the drain time, and commit; a commit that fails for now is tried again."""
-        deadline_s = self._clock() + self._drain_timeout_s
-        self._finish_all(deadline_s)
-        while True:
-            try:
-                self._commit(wait=True)
-            except TransientError:
-                if self._clock() >= deadline_s:
-                    raise
-                self._observer.beat()
-                self._sleep(COMMIT_RETRY_S)
-            else:
-                return
+        """Finish what was read, as much as the drain time allows, and commit it."""
+        began_s = self._clock()
+        self._finish(began_s + (1.0 - COMMIT_SHARE) * self._drain_timeout_s)
+        self._delivery.settle(began_s + self._drain_timeout_s)
 
-    def _finish_all(self, deadline_s: float) -> None:
-        """Finish everything read so far, or as much as the deadline allows."""
+    def _finish(self, deadline_s: float) -> None:
         while (len(self._gather) or self._under_way) and self._clock() < deadline_s:
-            self._observer.beat()
+            self._observer.beat("drain")
             if len(self._gather) and len(self._under_way) < WINDOWS_UNDER_WAY:
                 self._submit_window()
             else:
                 self._take_out(BLOCK_S)
             self._serve(0.0)
         while self._clock() < deadline_s and self._serve(BLOCK_S):
-            self._observer.beat()
+            self._observer.beat("drain")
 
     def on_assigned(self, partitions: Collection[Partition]) -> None:
         self._observer.assigned(partitions)
@@ -306,6 +303,9 @@ class Pipeline:
         self._let_go(partitions)
         self._observer.revoked(partitions, lost=True)
 
+    def on_committed(self, offsets: Offsets) -> None:
+        self._delivery.on_committed(offsets)
+
     def _let_go(self, partitions: Collection[Partition]) -> None:
         self._gather.drop(partitions)
-        self._offsets.forget(partitions)
+        self._delivery.let_go(partitions)

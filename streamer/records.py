@@ -105,10 +105,10 @@ class FacetVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was decided for one document. `route` is None for the stream's own output, else a topic."""
+    """What was decided for one document. `routes` are the topics it goes to; none: the stream's own output."""
 
     facets: tuple[FacetVerdict, ...]
-    route: str | None
+    routes: tuple[str, ...]
     label_set: LabelSet
     truncated: bool
 

@@ -22,15 +22,26 @@ ALLOWED: dict[str, set[str]] = {
     "streamer.transport": VOCABULARY,
     "streamer.telemetry": VOCABULARY | {"streamer.observe", "streamer.engine.base", "streamer.transport.base"},
     "streamer.settings_errors": set(),
-    "streamer.settings_parts": set(),
+    "streamer.settings_env": {"streamer.errors"},
+    "streamer.settings_files": {"streamer.errors"},
+    "streamer.settings_parts": {"streamer.errors"},
     "streamer.settings_labels": VOCABULARY | {"streamer.settings_errors", "streamer.settings_parts"},
     "streamer.settings": VOCABULARY
-    | {"streamer.settings_errors", "streamer.settings_parts", "streamer.settings_labels"},
+    | {
+        "streamer.settings_env",
+        "streamer.settings_errors",
+        "streamer.settings_files",
+        "streamer.settings_labels",
+        "streamer.settings_parts",
+    },
     "streamer.decode": VOCABULARY,
     "streamer.gather": VOCABULARY,
     "streamer.decide": VOCABULARY,
     "streamer.offsets": VOCABULARY,
     "streamer.encode": VOCABULARY | {"streamer.engine.base"},
+    "streamer.delivery": VOCABULARY | {"streamer.offsets", "streamer.observe", "streamer.transport.base"},
+    "streamer.transactions": VOCABULARY
+    | {"streamer.delivery", "streamer.offsets", "streamer.observe", "streamer.transport.base"},
     "streamer.pipeline": VOCABULARY
     | {
         "streamer.engine.base",
@@ -40,7 +51,7 @@ ALLOWED: dict[str, set[str]] = {
         "streamer.gather",
         "streamer.decide",
         "streamer.encode",
-        "streamer.offsets",
+        "streamer.delivery",
     },
 }
 

@@ -25,7 +25,6 @@ def test_contiguous_only() -> None:
     assert offsets.committable() == {P0: 7}
     offsets.committed({P0: 7})
     assert offsets.committable() == {}
-    assert offsets.passed() == {P0: 7}
     offsets.finish(at(9), 1)
     assert offsets.committable() == {P0: 10}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamer.decode import Decoder
+from streamer.delivery import AtLeastOnce, Delivery
 from streamer.encode import DEAD_LETTER_HEADER, Encoder
 from streamer.engine.fake import FakeClassifier
 from streamer.errors import DeliveryError, FatalError, TransientError
@@ -24,9 +26,11 @@ from streamer.gather import Gather
 from streamer.observe import Observer
 from streamer.pipeline import Pipeline
 from streamer.records import Outbound, Position, Stream
+from streamer.transactions import ExactlyOnce
 from streamer.transport.base import DeliveryOutcome, Refused
 from streamer.transport.memory import MemorySink, MemorySource
 from streamer.transport.memory_broker import MemoryBroker, Step, Stored
+from streamer.transport.memory_transactions import MemoryTransactionalSink
 
 GROUP = "g"
 FACETS = (
@@ -37,6 +41,7 @@ LABEL_SETS = {
     "tickets": LabelSet("tickets", FACETS, routes=(Route("topic", "outage", 0.9, "tickets.urgent"),)),
     "posts": LabelSet("posts", FACETS[:1]),
 }
+BOTH = pytest.mark.parametrize("promise", ["at_least_once", "exactly_once"])
 EVENT = jsonschema.Draft202012Validator(LabelledEvent.model_json_schema())
 
 
@@ -67,9 +72,9 @@ class Watch(Observer):
         if self.counts["ended"] >= self._expected:
             self.stop.set()
 
-    def beat(self) -> None:
+    def beat(self, stage: str) -> None:
         self.counts["beats"] += 1
-        assert self.counts["beats"] < 20_000, "the loop does not come to an end"
+        assert self.counts["beats"] < 300_000, "the loop does not come to an end"
 
     def consumed(self, topic: str, records: int) -> None:
         self.counts["consumed"] += records
@@ -88,6 +93,7 @@ class Watch(Observer):
 class Road:
     """Two streams on a memory broker, and everything a test may turn."""
 
+    promise: str = "at_least_once"
     deliver: Callable[[Outbound], DeliveryOutcome] = accept
     engine: dict[str, Any] = field(default_factory=dict)
     max_uncommitted_records: int = 1000
@@ -112,7 +118,7 @@ class Road:
         )
         return Pipeline(
             source=self.source,
-            sink=MemorySink(broker=self.broker, transactional=False),
+            delivery=self.delivery(observer),
             classifier=self.classifier,
             decoder=Decoder(streams=streams, label_sets=LABEL_SETS),
             gather=Gather(
@@ -121,11 +127,23 @@ class Road:
             encoder=Encoder(model=self.classifier.describe(), max_dead_letter_bytes=8000),
             streams=streams,
             observer=observer,
+            reload=lambda: None,
             poll_records=16,
             max_uncommitted_records=self.max_uncommitted_records,
-            commit_interval_s=0.01,
             drain_timeout_s=10.0,
         )
+
+    def delivery(self, observer: Observer) -> Delivery:
+        if self.promise == "at_least_once":
+            return AtLeastOnce(
+                source=self.source, sink=MemorySink(broker=self.broker), observer=observer, commit_interval_s=0.01,
+                clock=time.monotonic, sleep=time.sleep,
+            )  # fmt: skip
+        self.sink = MemoryTransactionalSink(broker=self.broker, looks=3)
+        return ExactlyOnce(
+            source=self.source, sink=self.sink, observer=observer, commit_interval_s=0.01, recover_s=5.0,
+            clock=time.monotonic,
+        )  # fmt: skip
 
     def run(self, expected: int) -> Watch:
         watch = Watch(expected)
@@ -166,8 +184,9 @@ def text(words: str) -> bytes:
     return orjson.dumps({"text": words})
 
 
-def test_every_record_ends_once_and_everything_is_committed() -> None:
-    one = Road()
+@BOTH
+def test_every_record_ends_once_and_everything_is_committed(promise: str) -> None:
+    one = Road(promise)
     good = one.produce(*[text(f"ticket {i}") for i in range(50)])
     bad = one.produce(None, b"{", text(" "), b'{"text": 4}', b"x" * 6000)
     posts = one.produce(*[text(f"post {i}") for i in range(30)], topic="posts", key=b"k")
@@ -199,8 +218,9 @@ def test_events_carry_what_their_record_was_scored_with() -> None:
     assert orjson.loads(stored.value or b"")["label_set"]["version"] == LABEL_SETS["posts"].version
 
 
-def test_order_holds_per_key() -> None:
-    one = Road(max_records=5)
+@BOTH
+def test_order_holds_per_key(promise: str) -> None:
+    one = Road(promise, max_records=5)
     sent = one.produce(*[text(f"{i} " * (i % 7 + 1)) for i in range(60)], topic="posts", key=b"same")
     one.run(60)
     assert list(one.events("posts.out")) == [str(position) for position in sent]
@@ -214,11 +234,12 @@ def test_text_beyond_the_window_is_labelled_and_says_so() -> None:
     assert event["truncated"] is True
 
 
-def test_a_refused_output_becomes_a_dead_letter() -> None:
+@BOTH
+def test_a_refused_output_becomes_a_dead_letter(promise: str) -> None:
     def deliver(message: Outbound) -> DeliveryOutcome:
         return Refused("too large") if not message.dead_letter and b"poison" in (message.value or b"") else None
 
-    one = Road(deliver=deliver)
+    one = Road(promise, deliver=deliver)
     sent = one.produce(text("fine"), text("poison"), text("also fine"), topic="posts", key=b"k")
     one.run(3)
     assert one.dead("posts.dead") == {str(sent[1]): "output_refused"}
@@ -227,13 +248,14 @@ def test_a_refused_output_becomes_a_dead_letter() -> None:
 
 
 @pytest.mark.parametrize("kind", ["refused dead letter", "lost output"])
-def test_what_cannot_be_delivered_stops_the_process_with_nothing_committed(kind: str) -> None:
+@BOTH
+def test_what_cannot_be_delivered_stops_the_process_with_nothing_committed(promise: str, kind: str) -> None:
     def deliver(message: Outbound) -> DeliveryOutcome:
         if kind == "lost output":
             return DeliveryError("the broker lost it") if b"poison" in (message.value or b"") else None
         return Refused("no room") if message.dead_letter else None
 
-    one = Road(deliver=deliver)
+    one = Road(promise, deliver=deliver)
     value = text("poison") if kind == "lost output" else b"not json"
     one.produce(value, text("later"), topic="posts", key=b"k")
     with pytest.raises(DeliveryError, match="refused by topic 'posts.dead'" if "dead" in kind else "lost it"):
@@ -241,24 +263,27 @@ def test_what_cannot_be_delivered_stops_the_process_with_nothing_committed(kind:
     assert set(one.committed("posts").values()) == {None}
 
 
-def test_a_failing_model_stops_the_process_and_commits_only_what_ended_before() -> None:
-    one = Road(engine={"failing": ["text that breaks it"]}, max_records=1)
+@BOTH
+def test_a_failing_model_stops_the_process_and_commits_only_what_ended_before(promise: str) -> None:
+    one = Road(promise, engine={"failing": ["text that breaks it"]}, max_records=1)
     one.produce(*[text(f"fine {i}") for i in range(3)], text("text that breaks it"), topic="posts", key=b"k")
     with pytest.raises(FatalError, match="fake device failed"):
         one.run(4)
     assert max(offset or 0 for offset in one.committed("posts").values()) <= 3
 
 
-def test_a_record_too_much_for_the_device_ends_alone() -> None:
-    one = Road(engine={"out_of_memory": ["huge"]})
+@BOTH
+def test_a_record_too_much_for_the_device_ends_alone(promise: str) -> None:
+    one = Road(promise, engine={"out_of_memory": ["huge"]})
     sent = one.produce(text("a"), text("huge"), text("b"), topic="posts", key=b"k")
     one.run(3)
     assert one.dead("posts.dead") == {str(sent[1]): "engine_out_of_memory"}
     assert len(one.events("posts.out")) == 2
 
 
-def test_no_more_than_the_limit_is_ever_uncommitted() -> None:
-    one = Road(max_uncommitted_records=10, max_records=4, engine={"record_s": 0.015})
+@BOTH
+def test_no_more_than_the_limit_is_ever_uncommitted(promise: str) -> None:
+    one = Road(promise, max_uncommitted_records=10, max_records=4, engine={"record_s": 0.015})
     one.produce(*[text(f"post {i}") for i in range(60)], topic="posts")
     most = 0
 
@@ -297,8 +322,9 @@ def test_a_commit_that_fails_for_now_is_tried_again_before_the_end() -> None:
     assert next(failures, None) is None
 
 
-def test_one_record_at_a_time_is_slow_but_comes_to_an_end() -> None:
-    one = Road(max_uncommitted_records=1)
+@BOTH
+def test_one_record_at_a_time_is_slow_but_comes_to_an_end(promise: str) -> None:
+    one = Road(promise, max_uncommitted_records=1)
     sent = one.produce(*[text(f"post {i}") for i in range(7)], topic="posts")
     one.run(7)
     assert set(one.events("posts.out")) == {str(position) for position in sent}
@@ -325,8 +351,9 @@ def run_interfered(one: Road, expected: int, interfere: Callable[[MemorySource],
     return watch
 
 
-def test_a_revoke_finishes_and_commits_before_it_lets_go() -> None:
-    one = Road(engine={"record_s": 0.002})
+@BOTH
+def test_a_revoke_finishes_and_commits_before_it_lets_go(promise: str) -> None:
+    one = Road(promise, engine={"record_s": 0.002})
     one.produce(*[text(f"post {i}") for i in range(12)], topic="posts", key=b"k")
     (at,) = {position.at for position in one.broker.messages("posts")}
     seen: dict[str, int | None] = {}
@@ -346,8 +373,9 @@ def test_a_revoke_finishes_and_commits_before_it_lets_go() -> None:
     assert seen["committed"] == len(one.events("posts.out")) > 0
 
 
-def test_a_lost_partition_is_dropped_and_its_new_owner_reads_it_again() -> None:
-    one = Road(engine={"record_s": 0.02})
+@BOTH
+def test_a_lost_partition_is_dropped_and_its_new_owner_reads_it_again(promise: str) -> None:
+    one = Road(promise, engine={"record_s": 0.02})
     sent = one.produce(*[text(f"post {i}") for i in range(6)], topic="posts", key=b"k")
 
     def lose(source: MemorySource) -> None:
@@ -367,10 +395,13 @@ VALUES = st.one_of(
 )
 
 
+@BOTH
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(["tickets", "posts"]), VALUES, st.binary(max_size=4)), max_size=40))
-def test_whatever_comes_in_ends_in_output_or_dead_letters(records: list[tuple[str, bytes | None, bytes]]) -> None:
-    one = Road(max_records=4)
+@given(records=st.lists(st.tuples(st.sampled_from(["tickets", "posts"]), VALUES, st.binary(max_size=4)), max_size=40))
+def test_whatever_comes_in_ends_in_output_or_dead_letters(
+    promise: str, records: list[tuple[str, bytes | None, bytes]]
+) -> None:
+    one = Road(promise, max_records=4)
     sent = {str(one.broker.produce(topic, value, key=key)) for topic, value, key in records}
     one.run(len(sent))
     out: Mapping[str, Any] = one.events("tickets.out") | one.events("tickets.urgent") | one.events("posts.out")

@@ -113,8 +113,8 @@ class Settling(Protocol):
         """Whether it is done, after at most `timeout_s`; then the sink can begin another one.
 
         Raises RewindError when the transaction did not commit or nobody knows whether it did: the sink is ready for
-        another one, and what was read since the last commit must be read again. Raises FatalError when the sink cannot
-        go on: fenced by another holder of its id, or hanging."""
+        another one, and what was read since the last commit must be read again. Raises TransientError when the broker
+        stays away, FatalError when the sink cannot go on: fenced by another holder of its id, or hanging."""
 
 
 class TransactionalSink(Sink, Protocol):

@@ -9,12 +9,13 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from streamer.errors import DeliveryError
 from streamer.records import Outbound
-from streamer.transport.base import CommitToken, DeliveryOutcome, Offsets, OnDelivered, Refused
+from streamer.transport.base import DeliveryOutcome, OnDelivered, Refused
 from streamer.transport.kafka_admin import TopicFacts
 from streamer.transport.kafka_client import Failures, Properties, configuration, connect, missing_topic, reason
 
@@ -69,8 +70,14 @@ class KafkaSink:
             # ends before a consumer that waits for it is put out of its group (max.poll.interval.ms, 5 minutes)
             "message.timeout.ms": 120_000,
             "error_cb": self._failures.on_client_error,
+            **self._more(),
         }
-        self._producer: Producer = connect(Producer, configuration(bootstrap_servers, properties, ours))
+        self._config = configuration(bootstrap_servers, properties, ours)
+        self._producer: Producer = connect(Producer, self._config)
+
+    def _more(self) -> Mapping[str, object]:
+        """Properties of a kind of sink."""
+        return {}
 
     def send(self, message: Outbound, on_delivered: OnDelivered) -> None:
         """See `Sink.send`. A timestamp of None or 0 becomes the time of sending. Raises UsageError when the broker
@@ -108,15 +115,6 @@ class KafkaSink:
             self._serve(0)
         return len(self._producer) + len(self._settled)
 
-    def begin(self) -> None:
-        """Does nothing: each message stands for itself."""
-
-    def commit(self, offsets: Offsets, token: CommitToken) -> None:
-        """Does nothing: the source commits."""
-
-    def abort(self) -> None:
-        """Does nothing: what was sent stays sent."""
-
     def close(self) -> None:
         """Let go of the broker; messages not yet acknowledged are given up without a report."""
         if not self._open:
@@ -124,8 +122,9 @@ class KafkaSink:
         self._open = False
         self._settled.clear()
         self._producer.purge(blocking=False)
-        self._producer.flush(_CLOSE_S)
-        self._producer.close()
+        with suppress(KafkaException):  # a client that is finished says so again
+            self._producer.flush(_CLOSE_S)
+            self._producer.close()
 
     def _serve(self, wait_s: float) -> None:
         self._producer.poll(wait_s)

@@ -1,14 +1,13 @@
 """The start of the road: records of a Kafka consumer group.
 
 Enters: messages of a consumer. Leaves: Envelopes with their position and epoch. Must not know: what records hold,
-labels, the pipeline behind the RebalanceListener.
+labels, the pipeline behind the GroupListener.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import partial
 
 import structlog
 from confluent_kafka import (
@@ -23,7 +22,7 @@ from confluent_kafka import (
 )
 
 from streamer.records import Envelope, Partition, Position
-from streamer.transport.base import CommitToken, Lag, Offsets, RebalanceListener
+from streamer.transport.base import CommitToken, GroupListener, Lag, Offsets
 from streamer.transport.holdings import Holdings
 from streamer.transport.kafka_client import (
     Failures,
@@ -37,6 +36,8 @@ from streamer.transport.kafka_client import (
 
 # for requests that the thread waits for: at the start, when the group rebalances, when records are read again
 _REQUEST_TIMEOUT_S = 5.0
+
+_FETCH_BYTES = 52_428_800  # librdkafka's own default
 
 # a commit that fails so came from a member whose partitions went elsewhere: the new owner reads those records again
 _NO_LONGER_OURS = frozenset(
@@ -85,6 +86,8 @@ class KafkaSource:
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "queued.max.messages.kbytes": fetch_memory_mb * 1024,
+            # of one request: without it the last fetch of a nearly full queue may exceed the budget by 50 MB
+            "fetch.max.bytes": min(_FETCH_BYTES, fetch_memory_mb * 1024 * 1024),
             "error_cb": self._failures.on_client_error,
             "on_commit": self._on_committed,
         }
@@ -94,14 +97,12 @@ class KafkaSource:
             ours["group.instance.id"] = group_instance_id
         self._consumer: Consumer = connect(Consumer, configuration(bootstrap_servers, properties, ours))
 
-    def subscribe(self, listener: RebalanceListener) -> None:
+    def subscribe(self, listener: GroupListener) -> None:
         """See `Source.subscribe`. Raises UsageError for a topic that does not exist or may not be read."""
         self._require_topics()
+        self._listener = listener
         self._consumer.subscribe(
-            list(self._topics),
-            on_assign=partial(self._on_assign, listener),
-            on_revoke=partial(self._on_revoke, listener),
-            on_lost=partial(self._on_lost, listener),
+            list(self._topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
 
     def poll(self, max_records: int, timeout_s: float) -> list[Envelope[None]]:
@@ -132,11 +133,12 @@ class KafkaSource:
     def commit(self, offsets: Offsets, *, wait: bool) -> None:
         """See `Source.commit`. Offsets of partitions no longer held are left out: they are their new owner's.
 
-        Raises TransientError when a commit that is waited for fails or the broker is away for 5 s, UsageError when
-        rights are missing, FatalError when another member took this one's place. A commit that a rebalance overtook is
-        only logged."""
+        With `wait`, raises TransientError when the commit fails or the broker is away for 5 s, UsageError when rights
+        are missing, FatalError when another member took this one's place; without, a later poll does (but for the
+        first). A commit that a rebalance overtook is only logged."""
         ours = [TopicPartition(*at, offset) for at, offset in offsets.items() if at in self._held]
         if not ours:
+            self._listener.on_committed({})
             return
         try:
             if not wait:
@@ -146,13 +148,20 @@ class KafkaSource:
                 # a commit has no timeout and waits 45 s for a coordinator that is away; a question is bounded, but
                 # is not answered any more while the consumer closes
                 self._consumer.committed(ours, timeout=_REQUEST_TIMEOUT_S)
-            for done in self._consumer.commit(offsets=ours, asynchronous=False):
-                if done.error is not None:
-                    raise KafkaException(done.error)
+            answers = self._consumer.commit(offsets=ours, asynchronous=False)
         except KafkaException as error:
-            if error.args[0].code() not in _NO_LONGER_OURS:
-                raise self._failures.reaction(error.args[0]) from None
-            self._log.warning("commit came too late", text=reason(error))
+            self._listener.on_committed({})
+            self._on_failed_commit(error.args[0])
+            return
+        self._listener.on_committed(_accepted(answers))
+        for answer in answers:
+            if answer.error is not None:
+                self._on_failed_commit(answer.error)
+
+    def _on_failed_commit(self, error: KafkaError) -> None:
+        if error.code() not in _NO_LONGER_OURS:
+            raise self._failures.reaction(error)
+        self._log.warning("commit came too late", text=reason(error))
 
     def rewind(self, offsets: Offsets | None) -> None:
         """See `Source.rewind`. A partition without a committed offset goes back to where its reading began.
@@ -225,24 +234,24 @@ class KafkaSource:
             )
         return envelopes
 
-    def _on_assign(self, listener: RebalanceListener, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         starts = self._starts(partitions)
         consumer.incremental_assign(starts)
         consumer.pause([start for start in starts if start.topic in self._paused])
         for start in starts:
             self._held.take(_at(start), start.offset if start.offset >= 0 else None)
-        self._tell(listener.on_assigned, partitions)  # of none, too: an idle member has its place in the group
+        self._tell(self._listener.on_assigned, partitions)  # of none, too: an idle member has its place in the group
 
-    def _on_revoke(self, listener: RebalanceListener, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         if partitions:
-            self._tell(listener.on_revoked, partitions)
+            self._tell(self._listener.on_revoked, partitions)
         self._held.drop(_at(tp) for tp in partitions)
         consumer.incremental_unassign(partitions)
 
-    def _on_lost(self, listener: RebalanceListener, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._held.drop(_at(tp) for tp in partitions)
         if partitions:
-            self._tell(listener.on_lost, partitions)
+            self._tell(self._listener.on_lost, partitions)
         consumer.incremental_unassign(partitions)
 
     def _tell(self, hook: Callable[[Collection[Partition]], None], partitions: list[TopicPartition]) -> None:
@@ -302,14 +311,24 @@ class KafkaSource:
                 self._failures.raise_first()
 
     def _on_committed(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        self._listener.on_committed({} if error is not None else _accepted(partitions))
         for failed in [error, *(tp.error for tp in partitions)]:
             if failed is not None:
                 self._failures.on_error(failed)
                 return
 
 
+def topic_partitions(offsets: Offsets) -> list[TopicPartition]:
+    """Next offsets as the client takes them."""
+    return [TopicPartition(*at, offset) for at, offset in offsets.items()]
+
+
 def _at(tp: TopicPartition) -> Partition:
     return Partition(tp.topic, tp.partition)
+
+
+def _accepted(answers: Iterable[TopicPartition]) -> dict[Partition, int]:
+    return {_at(answer): answer.offset for answer in answers if answer.error is None}
 
 
 def _uncommitted(answer: TopicPartition) -> bool:

@@ -1,7 +1,7 @@
 """A source and a sink in plain memory: one thread, no clock of its own, the same course every time.
 
 Enters: a MemoryBroker, and what a test does to it. Leaves: what Kafka's source and sink would do: partitions, committed
-offsets, rewinds, epochs, transactions, refusals. Must not know: Kafka's client.
+offsets, rewinds, epochs, refusals. Must not know: Kafka's client.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from streamer.errors import FatalError, TransientError, UsageError
+from streamer.errors import TransientError, UsageError
 from streamer.records import Envelope, Outbound, Partition, Position
-from streamer.transport.base import CommitToken, DeliveryOutcome, Lag, Offsets, OnDelivered, RebalanceListener
+from streamer.transport.base import CommitToken, DeliveryOutcome, GroupListener, Lag, Offsets, OnDelivered
 from streamer.transport.holdings import Holdings
 from streamer.transport.memory_broker import Change, MemoryBroker, Stored
 
@@ -48,9 +48,10 @@ class MemorySource:
         self._next: dict[Partition, int] = {}
         self._paused: set[str] = set()
         self._due: deque[tuple[Change, list[Partition]]] = deque()
+        self._answers: deque[Offsets] = deque()
         self._turn = 0
 
-    def subscribe(self, listener: RebalanceListener) -> None:
+    def subscribe(self, listener: GroupListener) -> None:
         """Raises UsageError for a topic that does not exist."""
         for topic in self._topics:
             if not self._broker.partitions(topic):
@@ -65,6 +66,8 @@ class MemorySource:
 
     def poll(self, max_records: int, timeout_s: float) -> list[Envelope[None]]:
         self._broker.fault("poll")
+        while self._answers:
+            self._listener.on_committed(self._answers.popleft())
         for _ in range(len(self._due)):
             self._rebalance(*self._due.popleft())
         self._turn += 1  # each poll begins with another partition, so that none starves
@@ -82,13 +85,20 @@ class MemorySource:
         self._paused.difference_update(topics)
 
     def commit(self, offsets: Offsets, *, wait: bool) -> None:
+        done: Offsets = {}
         try:
             self._broker.fault("commit")
         except TransientError:
             if wait:
+                self._listener.on_committed(done)
                 raise
-            return
-        self._broker.commit(self.group_id, {at: to for at, to in offsets.items() if self._broker.holds(self, at)})
+        else:
+            done = {at: to for at, to in offsets.items() if self._broker.holds(self, at)}
+            self._broker.commit(self.group_id, done)
+        if wait:
+            self._listener.on_committed(done)
+        else:
+            self._answers.append(done)
 
     def rewind(self, offsets: Offsets | None) -> None:
         self._broker.fault("rewind")
@@ -166,18 +176,14 @@ class MemorySource:
 
 
 class MemorySink:
-    """Writes to a MemoryBroker. With `transactional`, nothing is in its topics before the transaction commits.
+    """Writes to a MemoryBroker.
 
-    `hold` and `release` stop and resume acknowledgements, as a slow broker would. `commit` and `abort` raise what
-    `fault` raises; "transaction done" comes after the commit took effect, so raising there loses the answer only.
+    `hold` and `release` stop and resume acknowledgements, as a slow broker would.
     """
 
-    def __init__(self, *, broker: MemoryBroker, transactional: bool) -> None:
+    def __init__(self, *, broker: MemoryBroker) -> None:
         self._broker = broker
-        self._transactional = transactional
         self._unreported: deque[tuple[OnDelivered, DeliveryOutcome]] = deque()
-        self._open: list[Outbound] | None = None
-        self._failed = False
         self._held_back = False
 
     def hold(self) -> None:
@@ -189,52 +195,15 @@ class MemorySink:
 
     def send(self, message: Outbound, on_delivered: OnDelivered) -> None:
         self._report()
-        if self._transactional and self._open is None:
-            raise FatalError("a transactional sink was sent a message outside a transaction")
         outcome = self._broker.judge(message)
         self._unreported.append((on_delivered, outcome))
-        if outcome is not None:
-            self._failed = True
-        elif self._open is not None:
-            self._open.append(message)
-        else:
-            self._write(message)
+        self._take(message, outcome)
 
     def flush(self, timeout_s: float) -> int:
         self._report()
         return len(self._unreported)
 
-    def begin(self) -> None:
-        if self._transactional:
-            if self._open is not None:
-                raise FatalError("a transaction is open already")
-            self._broker.fault("begin")
-            self._open, self._failed = [], False
-
-    def commit(self, offsets: Offsets, token: CommitToken) -> None:
-        """Raises TransientError, and the caller must abort: when a message of the transaction was not taken, and when
-        a rebalance made the token worthless."""
-        if not self._transactional:
-            return
-        if self._open is None or not isinstance(token, MemoryToken):
-            raise FatalError("commit needs an open transaction and the token of a MemorySource")
-        self._broker.fault("transaction")
-        if self._failed or token.generation != self._broker.generation(token.member):
-            raise TransientError("the transaction cannot commit: a message was not taken or the group has rebalanced")
-        written, self._open = self._open, None
-        for message in written:
-            self._write(message)
-        self._broker.commit(token.member.group_id, offsets)
-        self._broker.fault("transaction done")
-
-    def abort(self) -> None:
-        if self._transactional:
-            self._broker.fault("abort")
-            self._open = None
-            self._unreported.clear()
-
     def close(self) -> None:
-        self._open = None
         self._unreported.clear()
 
     def _report(self) -> None:
@@ -242,7 +211,9 @@ class MemorySink:
             on_delivered, outcome = self._unreported.popleft()
             on_delivered(outcome)
 
-    def _write(self, message: Outbound) -> None:
-        self._broker.produce(
-            message.topic, message.value, key=message.key, headers=message.headers, timestamp_ms=message.timestamp_ms
-        )
+    def _take(self, message: Outbound, outcome: DeliveryOutcome) -> None:
+        if outcome is None:
+            self._write(message)
+
+    def _write(self, m: Outbound) -> None:
+        self._broker.produce(m.topic, m.value, key=m.key, headers=m.headers, timestamp_ms=m.timestamp_ms)

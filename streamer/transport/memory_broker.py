@@ -14,7 +14,7 @@ from streamer.records import Headers, Outbound, Partition, Position
 from streamer.transport.base import DeliveryOutcome, Offsets, Refused
 
 # where `fault` may raise: each step of a source or sink that can fail on a real broker
-Step: TypeAlias = Literal["poll", "commit", "rewind", "begin", "transaction", "transaction done", "abort"]
+Step: TypeAlias = Literal["poll", "commit", "rewind", "open", "begin", "transaction", "transaction done", "abort"]
 
 Change: TypeAlias = Literal["assign", "revoke", "lose"]
 

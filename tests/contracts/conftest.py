@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from streamer.records import Envelope, Headers, Outbound, Partition
-from streamer.transport.base import DeliveryOutcome, RebalanceListener, Sink, Source
+from streamer.transport.base import DeliveryOutcome, GroupListener, Offsets, Settling, Sink, Source, TransactionalSink
 from streamer.transport.kafka_client import GroupProtocol, OffsetReset
 from streamer.transport.kafka_sink import KafkaSink
 from streamer.transport.kafka_source import KafkaSource
+from streamer.transport.kafka_transactions import KafkaTransactionalSink
 from streamer.transport.memory import MemoryBroker, MemorySink, MemorySource
+from streamer.transport.memory_transactions import MemoryTransactionalSink
 
 if TYPE_CHECKING:
     from tests.conftest import RoadBroker
@@ -31,13 +33,14 @@ class Read(NamedTuple):
     timestamp_ms: int | None
 
 
-class Listener(RebalanceListener):
+class Listener(GroupListener):
     """Remembers what it was told."""
 
     def __init__(self) -> None:
         self.assigned: list[Partition] = []
         self.revoked: list[Partition] = []
         self.lost: list[Partition] = []
+        self.committed: list[Offsets] = []
         self.while_revoking: Callable[[], None] = lambda: None
 
     def on_assigned(self, partitions: Collection[Partition]) -> None:
@@ -49,6 +52,9 @@ class Listener(RebalanceListener):
 
     def on_lost(self, partitions: Collection[Partition]) -> None:
         self.lost += partitions
+
+    def on_committed(self, offsets: Offsets) -> None:
+        self.committed.append(offsets)
 
 
 class Transport(ABC):
@@ -74,6 +80,9 @@ class Transport(ABC):
     @abstractmethod
     def make_sink(self) -> Sink: ...
 
+    @abstractmethod
+    def make_transactional_sink(self, transactional_id: str) -> TransactionalSink: ...
+
     def source(self, topics: Sequence[str], group: str, reset: OffsetReset = "earliest") -> Source:
         source = self.make_source(topics, group, reset)
         self._sources.append(source)
@@ -83,6 +92,17 @@ class Transport(ABC):
         sink = self.make_sink()
         self._sinks.append(sink)
         return sink
+
+    def transactional_sink(self, transactional_id: str) -> TransactionalSink:
+        sink = self.make_transactional_sink(transactional_id)
+        self._sinks.append(sink)
+        return sink
+
+    def settle(self, settling: Settling, timeout_s: float = 30) -> None:
+        """Wait until a commit or an abort is done."""
+        deadline = time.monotonic() + timeout_s
+        while not settling.wait(0.05):
+            assert time.monotonic() < deadline, "it is never done"
 
     def close(self) -> None:
         for source in self._sources:
@@ -147,7 +167,10 @@ class MemoryTransport(Transport):
         return MemorySource(broker=self._broker, group_id=group, topics=topics, auto_offset_reset=reset)
 
     def make_sink(self) -> Sink:
-        return MemorySink(broker=self._broker, transactional=False)
+        return MemorySink(broker=self._broker)
+
+    def make_transactional_sink(self, transactional_id: str) -> TransactionalSink:
+        return MemoryTransactionalSink(broker=self._broker, looks=2)
 
 
 class KafkaTransport(Transport):
@@ -188,6 +211,17 @@ class KafkaTransport(Transport):
             topics={},
         )
 
+    def make_transactional_sink(self, transactional_id: str) -> TransactionalSink:
+        return KafkaTransactionalSink(
+            bootstrap_servers=self._road.bootstrap_servers,
+            properties=self._road.properties(self._protocol),
+            buffer_memory_mb=8,
+            topics={},
+            transactional_id=transactional_id,
+            transaction_timeout_s=10,
+            commit_deadline_s=20,
+        )
+
 
 @pytest.fixture(
     params=[
@@ -200,6 +234,10 @@ class KafkaTransport(Transport):
 def transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
     """The group protocol stands behind the broker. The embedded broker runs the quick one here; its classic groups,
     which take 3 s to form, have tests of their own."""
+    yield from _made(request)
+
+
+def _made(request: pytest.FixtureRequest) -> Iterator[Transport]:
     made: Transport
     if request.param == "memory":
         made = MemoryTransport()
@@ -208,6 +246,18 @@ def transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
         made = KafkaTransport(request.getfixturevalue(road), protocol)
     yield made
     made.close()
+
+
+@pytest.fixture(
+    params=[
+        "memory",
+        pytest.param("kafka_road/classic", marks=pytest.mark.kafka),
+        pytest.param("kafka_road/consumer", marks=pytest.mark.kafka),
+    ]
+)
+def transactions(request: pytest.FixtureRequest) -> Iterator[Transport]:
+    """Transports with transactions: the embedded broker has none that hold anything back."""
+    yield from _made(request)
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from streamer.records import Outbound, Partition
+from streamer.records import Outbound
 from streamer.transport.base import DeliveryOutcome, Refused
 
 if TYPE_CHECKING:
-    from tests.contracts.conftest import Listener, Transport
+    from tests.contracts.conftest import Transport
 
 
 def message(topic: str, value: bytes | None, key: bytes | None = None) -> Outbound:
@@ -59,27 +59,6 @@ def test_no_report_comes_before_send_returns(transport: Transport, unique: str) 
         returned.append(True)
         assert sink.flush(30) == 0
     assert reported_after == [True, True]
-
-
-def test_outside_transactions_begin_commit_and_abort_do_nothing(
-    transport: Transport, listener: Listener, unique: str
-) -> None:
-    topic = transport.topic(unique)
-    source = transport.source([topic], unique)
-    source.subscribe(listener)
-    transport.fill(topic, [b"in"])
-    transport.collect(source, 1)
-    out = transport.topic(f"{unique}-out")
-    sink = transport.sink()
-    sink.begin()
-    assert transport.deliver(sink, [message(out, b"1")]) == [None]
-    sink.commit({Partition(topic, 0): 1}, source.commit_token())
-    sink.begin()
-    assert transport.deliver(sink, [message(out, b"2")]) == [None]
-    sink.abort()
-    assert {read.value for read in transport.read(out)} == {b"1", b"2"}
-    source.rewind(None)
-    assert len(transport.collect(source, 1)) == 1, "offsets are the source's to commit"
 
 
 def test_closing_gives_up_without_a_report(transport: Transport, unique: str) -> None:

@@ -1,4 +1,4 @@
-"""The broker in memory: what tests can make it do, and its transactions."""
+"""The broker in memory: what tests can make it do."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Collection
 
 import pytest
 
-from streamer.errors import FatalError, TransientError, UsageError
+from streamer.errors import TransientError, UsageError
 from streamer.records import Outbound, Partition
-from streamer.transport.base import DeliveryOutcome, Refused
+from streamer.transport.base import DeliveryOutcome, Offsets, Refused
 from streamer.transport.memory import MemoryBroker, MemorySink, MemorySource
 from streamer.transport.memory_broker import Step
 
@@ -29,6 +29,9 @@ class Ears:
 
     def on_lost(self, partitions: Collection[Partition]) -> None:
         self.heard.append(("lost", tuple(partitions)))
+
+    def on_committed(self, offsets: Offsets) -> None:
+        self.heard.append(("committed", tuple(offsets)))
 
 
 class Faults:
@@ -83,7 +86,7 @@ def test_revoked_partitions_go_to_the_member_they_are_assigned_to(broker: Memory
     old.commit({IN[1]: 1}, wait=True)
     assert old.poll(9, 0) == []
     assert [r.position.offset for r in new.poll(9, 0)] == [1, 2, 3]
-    assert old_ears.heard == [("assigned", tuple(IN)), ("revoked", (IN[1],))]
+    assert old_ears.heard == [("assigned", tuple(IN)), ("committed", (IN[1],)), ("revoked", (IN[1],))]
     assert new_ears.heard == [("assigned", (IN[1],))]
 
 
@@ -119,81 +122,6 @@ def test_a_missing_topic_is_said_to_the_user(broker: MemoryBroker) -> None:
         source.subscribe(Ears())
 
 
-def test_a_transaction_holds_outputs_and_offsets_back_until_it_commits(broker: MemoryBroker) -> None:
-    source, _ = member(broker)
-    source.poll(1, 0)
-    sink = MemorySink(broker=broker, transactional=True)
-    reports: list[DeliveryOutcome] = []
-    sink.begin()
-    sink.send(out(b"1"), reports.append)
-    assert sink.flush(1) == 0
-    assert reports == [None]
-    assert values(broker) == []
-    sink.commit({IN[0]: 3}, source.commit_token())
-    assert values(broker) == [b"1"]
-    assert broker.committed("g", IN[0]) == 3
-
-
-def test_an_aborted_transaction_leaves_nothing(broker: MemoryBroker) -> None:
-    sink = MemorySink(broker=broker, transactional=True)
-    reports: list[DeliveryOutcome] = []
-    sink.begin()
-    sink.send(out(b"1"), reports.append)
-    sink.abort()
-    assert sink.flush(1) == 0
-    assert reports == []
-    assert values(broker) == []
-    sink.begin()
-    sink.close()
-    assert values(broker) == []
-
-
-@pytest.mark.parametrize("how", ["lost", "revoked", "refused"])
-def test_a_transaction_that_cannot_commit_says_so(broker: MemoryBroker, how: str) -> None:
-    source, _ = member(broker)
-    source.poll(1, 0)
-    sink = MemorySink(broker=broker, transactional=True)
-    sink.begin()
-    sink.send(out(bytes(101) if how == "refused" else b"1"), lambda _: None)
-    token = source.commit_token()
-    if how == "lost":
-        broker.lose(source, IN[:1])
-        token = source.commit_token()  # its member does not know yet
-    elif how == "revoked":
-        broker.revoke(source, IN[:1])
-        source.poll(1, 0)
-    with pytest.raises(TransientError):
-        sink.commit({IN[0]: 1}, token)
-    sink.abort()
-    assert values(broker) == []
-    assert broker.committed("g", IN[0]) is None
-
-
-def test_an_answer_can_be_lost_after_the_commit_took_effect(broker: MemoryBroker, faults: Faults) -> None:
-    source, _ = member(broker)
-    source.poll(1, 0)
-    sink = MemorySink(broker=broker, transactional=True)
-    sink.begin()
-    sink.send(out(b"1"), lambda _: None)
-    faults.at = "transaction done"
-    with pytest.raises(TransientError):
-        sink.commit({IN[0]: 1}, source.commit_token())
-    sink.abort()
-    assert values(broker) == [b"1"]
-    assert broker.committed("g", IN[0]) == 1
-
-
-def test_wrong_use_of_a_transaction_is_fatal(broker: MemoryBroker) -> None:
-    sink = MemorySink(broker=broker, transactional=True)
-    with pytest.raises(FatalError, match="outside a transaction"):
-        sink.send(out(b"1"), lambda _: None)
-    with pytest.raises(FatalError, match="needs an open transaction"):
-        sink.commit({}, object())
-    sink.begin()
-    with pytest.raises(FatalError, match="open already"):
-        sink.begin()
-
-
 def test_faults_and_refusals_come_as_told(broker: MemoryBroker, faults: Faults) -> None:
     broker.produce("in", b"v", partition=0)
     source, _ = member(broker)
@@ -218,7 +146,7 @@ def test_the_fate_of_a_message_can_be_chosen() -> None:
         now_ms=lambda: 0,
         deliver=lambda message: Refused("no x") if message.value == b"x" else None,
     )
-    sink = MemorySink(broker=broker, transactional=False)
+    sink = MemorySink(broker=broker)
     reports: list[DeliveryOutcome] = []
     for value in (b"w", b"x", b"y"):
         sink.send(out(value), reports.append)
@@ -228,7 +156,7 @@ def test_the_fate_of_a_message_can_be_chosen() -> None:
 
 
 def test_acknowledgements_can_be_held_back(broker: MemoryBroker) -> None:
-    sink = MemorySink(broker=broker, transactional=False)
+    sink = MemorySink(broker=broker)
     reports: list[DeliveryOutcome] = []
     sink.hold()
     sink.send(out(b"1"), reports.append)
