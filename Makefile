@@ -5,7 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # PyTorch from PyPI brings CUDA. For CPU only:  make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
-BROKERS ?= 1
+# how many Apache Kafka nodes: 1 or 3; without it, kafka-down and kafka-status mean what runs
+BROKERS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo install test check lint types format schemas kafka-up kafka-down kafka-status bench model load-backlog wheel clean
@@ -54,14 +55,14 @@ format: $(VENV)/.test  ## rewrite the code as ruff wants it
 schemas: $(VENV)/.run  ## write schemas/ from the models
 	$(BIN)/python -m streamer.schemas schemas
 
-kafka-up:  ## start Apache Kafka on 127.0.0.1 (jars from Maven Central)
+kafka-up:  ## start Apache Kafka on 127.0.0.1 (jars from Maven Central); BROKERS=3: three nodes that can lose one
 	@BROKERS=$(BROKERS) deploy/kafka/kafka.sh up
 
-kafka-down:  ## stop it
-	@deploy/kafka/kafka.sh down
+kafka-down:  ## stop it; BROKERS=3: the three nodes
+	@BROKERS=$(BROKERS) deploy/kafka/kafka.sh down
 
-kafka-status:  ## say whether it runs, and where
-	@deploy/kafka/kafka.sh status
+kafka-status:  ## say whether it runs, and where; BROKERS=3: the three nodes
+	@BROKERS=$(BROKERS) deploy/kafka/kafka.sh status
 
 bench: $(VENV)/.test  ## speed on this machine, by stage and against gliclass
 	$(BIN)/streamer bench --json

@@ -20,19 +20,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from load_tests.harness import (
-    Balance,
-    Sample,
-    balance,
-    dead_letter_id,
-    exit_with,
-    fresh_names,
-    kafka_broker,
-    positions,
-    produce,
-    read_all,
-    streamer_run,
-)
+from load_tests.harness import exit_with, fresh_names, kafka_broker, produce
+from load_tests.process import Sample, streamer_run
+from load_tests.reading import Balance, balance, dead_letter_id, positions, read_all
 from streamer.bench.texts import bench_texts
 
 PARTITIONS = 6

@@ -23,18 +23,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from load_tests.harness import (
-    LoadTestError,
-    balance,
-    dead_letter_id,
-    exit_with,
-    fresh_names,
-    kafka_broker,
-    positions,
-    produce,
-    read_all,
-    streamer_run,
-)
+from load_tests.harness import LoadTestError, exit_with, fresh_names, kafka_broker, produce
+from load_tests.process import streamer_run
+from load_tests.reading import balance, dead_letter_id, positions, read_all
 
 PARTITIONS = 4
 READY_S = 300.0

@@ -12,13 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from streamer.decode import Decoder
 from streamer.delivery import AtLeastOnce, Delivery
 from streamer.encode import Encoder
-from streamer.engine.base import Backend, Classifier, ModelInfo
+from streamer.engine.base import Backend, Classifier
 from streamer.errors import UsageError
 from streamer.facets import LabelSet
 from streamer.gather import Gather

@@ -19,7 +19,9 @@ from rich.table import Table
 from rich.text import Text
 
 from streamer.app import REACH_TIMEOUT_S, Connection, build_classifier, window_records
+from streamer.check_delivery import check_delivery
 from streamer.check_kafka import check_broker, check_times
+from streamer.check_routes import check_routes
 from streamer.engine.base import Classifier
 from streamer.errors import StreamerError
 from streamer.facets import Facet, Kind, LabelSet
@@ -62,6 +64,7 @@ def check_settings(
     findings = [finding for label_set in label_sets for finding in _check_labels(settings, label_set)]
     findings += _check_model(settings, label_sets, clock)
     findings += check_times(settings)
+    findings += check_delivery(settings)
     findings += _check_port(settings.http)
     if connection is not None:
         findings += check_broker(settings, connection, reach_timeout_s=REACH_TIMEOUT_S)
@@ -94,6 +97,7 @@ def _check_labels(settings: Settings, label_set: LabelSet) -> Iterator[Finding]:
         yield warning(where, "no stream uses it", "name it in streams, or remove it")
     for facet in label_set.facets:
         yield from _check_facet(f"{where}.facets.{facet.name}", facet)
+    yield from check_routes(label_set)
 
 
 def _check_facet(where: str, facet: Facet) -> Iterator[Finding]:

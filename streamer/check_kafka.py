@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from streamer.app import Connection, topics_of
+from streamer.check_transactions import check_transactions
 from streamer.errors import UsageError
 from streamer.feed import QUIET, create_command
 from streamer.findings import Finding, error, ok, told_by, warning
@@ -48,6 +49,8 @@ def check_broker(settings: Settings, connection: Connection, *, reach_timeout_s:
                 f"missing, or this user may not see it ({use})",
                 f"grant Describe on it, or create it: {create_command(servers, topic)}",
             )
+    partitions = {topic: facts.partitions for topic, facts in there.items()}
+    yield from check_transactions(settings, connection, partitions, reach_timeout_s=reach_timeout_s)
 
 
 def _check_topic(settings: Settings, topic: str, use: str, facts: TopicFacts) -> Iterator[Finding]:
@@ -115,6 +118,13 @@ def check_times(settings: Settings) -> Iterator[Finding]:
             "limits.drain_timeout_s",
             f"{drain_s:g} s, and the group gives a member up after {poll_s:g} s (max.poll.interval.ms)",
             f"set it well below {poll_s:g}, or max.poll.interval.ms higher",
+        )
+    elif settings.delivery == "exactly_once" and drain_s + settings.limits.commit_deadline_s >= poll_s:
+        yield warning(
+            "limits.commit_deadline_s",
+            f"{settings.limits.commit_deadline_s:g} s for the last transaction after {drain_s:g} s to finish work "
+            f"(limits.drain_timeout_s), and the group gives a member up after {poll_s:g} s (max.poll.interval.ms)",
+            f"set both so that they come to less than {poll_s:g}, or max.poll.interval.ms higher",
         )
     else:
         yield ok("limits.drain_timeout_s", f"{drain_s:g} s to finish work in a rebalance; the group waits {poll_s:g} s")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
-from threading import Event
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from streamer import __version__
+from streamer.dlq.command import dlq_app
+from streamer.replay_command import replay
+from streamer.signals import stop_on_signals
 
 app = typer.Typer(
     name="streamer",
@@ -20,6 +21,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(dlq_app, name="dlq")
+app.command()(replay)
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="Settings file (YAML).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON, last.")]
@@ -32,19 +35,6 @@ def _top(version: Annotated[bool, typer.Option("--version", help="Print the vers
         raise typer.Exit
 
 
-def _stop_on_signals() -> Event:
-    """An event set by the first SIGINT or SIGTERM; a second one ends the process at once."""
-    stop = Event()
-
-    def handle(number: int, frame: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, handle)
-    return stop
-
-
 @app.command()
 def demo(as_json: JsonOption = False) -> None:
     """Label the shipped tickets and posts on an embedded broker: no Kafka, network or settings needed."""
@@ -52,14 +42,15 @@ def demo(as_json: JsonOption = False) -> None:
     from streamer.telemetry.logs import configure_logs
 
     configure_logs(level="error", form="console", stream=sys.stderr)  # rejects stand in the summary
-    whole = run_demo(console=Console(), as_json=as_json, stop=_stop_on_signals())
+    whole = run_demo(console=Console(), as_json=as_json, stop=stop_on_signals())
     raise typer.Exit(0 if whole else 1)
 
 
 @app.command()
 def run(config: ConfigOption) -> None:
     """Label the topics of a settings file until SIGINT or SIGTERM; then finish, commit, and exit."""
-    from streamer.app import connect, serve
+    from streamer.app import connect
+    from streamer.serving import serve
     from streamer.settings import load_settings
     from streamer.telemetry.logs import configure_logs
 
@@ -68,26 +59,55 @@ def run(config: ConfigOption) -> None:
     if form == "auto":
         form = "console" if sys.stderr.isatty() else "json"
     configure_logs(level=settings.log.level, form=form, stream=sys.stderr)
-    stop = _stop_on_signals()
+    stop = stop_on_signals()
     with connect(settings) as connection:
         if connection.embedded:
             print(f"embedded broker at {connection.bootstrap_servers}", flush=True)
-        serve(settings, connection=connection, stop=stop, observers=[])
+        serve(settings, connection=connection, stop=stop, observers=[], settings_path=config)
 
 
 @app.command()
 def check(
     config: ConfigOption,
     offline: Annotated[bool, typer.Option("--offline", help="Do not reach for the broker.")] = False,
+    abort: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--abort-transactions",
+            metavar="ID",
+            help="Instead of checking, end what this transactional id of the group left open; a process that still "
+            "holds it is fenced, and stops. May be repeated.",
+        ),
+    ] = None,
+    explain: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Instead, show what a record of this value would get; - is stdin."),
+    ] = None,
+    topic: Annotated[str | None, typer.Option(help="With --explain: the topic of the record.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="With --explain: print one line of JSON.")] = False,
 ) -> None:
     """Validate settings, label sets, model, broker and topics, and say what to change."""
-    from streamer.app import connect
+    from streamer.app import REACH_TIMEOUT_S, connect
     from streamer.check import check_settings, show_report
+    from streamer.errors import UsageError
     from streamer.settings import load_settings
     from streamer.telemetry.logs import configure_logs
+    from streamer.transactions_abort import abort_transactions
 
     settings = load_settings(config)
     configure_logs(level="error", form="console", stream=sys.stderr)
+    if explain is not None or topic is not None or as_json:
+        from streamer.explain_show import run_explain
+
+        run_explain(settings, source=explain, topic=topic, stdin=sys.stdin.buffer, console=Console(), as_json=as_json)
+        return
+    if abort:
+        if offline:
+            raise UsageError("--abort-transactions needs the broker; leave out --offline")
+        with connect(settings) as connection:
+            for line in abort_transactions(settings, connection, abort, reach_timeout_s=REACH_TIMEOUT_S):
+                print(line, flush=True)
+        return
     if offline:
         report = check_settings(settings, connection=None)
     else:

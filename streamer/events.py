@@ -75,13 +75,15 @@ class ModelStamp(_Event):
 
 
 class LabelledEvent(_Event):
-    """One per input record, keyed as the input."""
+    """One per input record, keyed as the input; one in each topic where several routes of `all_matching` held."""
 
     schema_version: int = Field(ge=1, le=1)
-    id: str = Field(description="topic-partition-offset of the input: use it to recognise duplicates")
+    id: str = Field(description="topic-partition-offset of the input: use it to recognise duplicates within a topic")
     source: Source
     facets: dict[str, FacetResult]
-    route: str | None = Field(description="the topic a route sent the event to; null: the stream's own output")
+    route: str | None = Field(
+        description="the topic a route sent this copy of the event to; null: the stream's own output"
+    )
     label_set: LabelSetStamp
     model: ModelStamp
     calibration: str | None = Field(description="calibration the scores went through; null: none")
@@ -103,6 +105,16 @@ class DeadLetterHeaders(_Event):
     offset: str = Field(pattern="^[0-9]+$")
     timestamp_ms: str = Field(alias="timestamp-ms", pattern="^[0-9]*$")
     label_set: str = Field(alias="label-set")
+    key_bytes: str | None = Field(
+        None, alias="key-bytes", pattern="^[0-9]+$", description="only where the key was too large and is cut"
+    )
+    key_sha256: str | None = Field(None, alias="key-sha256", description="of the whole key, where it is cut")
+    headers_left_out: str | None = Field(
+        None,
+        alias="headers-left-out",
+        pattern="^[0-9]+$",
+        description="how many, only where the input's headers were too large: the last ones are not repeated",
+    )
     value_bytes: str | None = Field(
         None, alias="value-bytes", description="only where the value was too large and is cut"
     )

@@ -23,8 +23,9 @@ from streamer.engine.base import Classifier, Pending
 from streamer.errors import UsageError
 from streamer.facets import Kind, LabelSet
 from streamer.records import Document, FacetVerdict, Reject, Scores, Verdict
-from streamer.settings import FacetSettings, LabelSetSettings, Settings
+from streamer.settings import Settings
 from streamer.settings_errors import near, one_line
+from streamer.settings_labels import FacetSettings, LabelSetSettings
 from streamer.tables import batched
 
 T = TypeVar("T")

@@ -225,8 +225,8 @@ class Pipeline:
         encoding = self._clock()
         messages = self._encode(decided)
         sending = self._clock()
-        for envelope, outbound in zip(decided, messages, strict=True):
-            self._delivery.send(envelope, outbound)
+        for one, outbound in zip(decided, messages, strict=True):
+            self._delivery.send(one, outbound)
         for stage, seconds in (("decide", encoding - began), ("encode", sending - encoding)):
             self._observer.stage(stage, seconds, len(held))
         self._observer.stage("send", self._clock() - sending, len(held))

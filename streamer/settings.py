@@ -1,53 +1,32 @@
 """All configuration, and the only place where defaults live.
 
-Enters: a YAML file, STREAMER_... environment variables over it (`STREAMER_KAFKA__BOOTSTRAP_SERVERS`). Leaves: frozen
-Settings, or one UsageError line that says what is wrong, where, and what to do.
+Enters: a YAML file (or two: label sets may have their own), STREAMER_... environment variables over it
+(`STREAMER_KAFKA__BOOTSTRAP_SERVERS`). Leaves: frozen Settings, or one UsageError line that says what is wrong, where,
+and what to do.
 Must not know: Kafka clients, models.
 """
 
 from __future__ import annotations
 
-import os
+import socket
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from streamer.errors import UsageError
 from streamer.facets import LabelSet
 from streamer.records import Stream
-from streamer.settings_errors import near, one_line
+from streamer.settings_env import Overrides
+from streamer.settings_errors import first_places, near, one_line
+from streamer.settings_files import read_mapping
 from streamer.settings_labels import LabelSetSettings
-from streamer.settings_parts import Part, Topic
+from streamer.settings_parts import Part, SecretRef, Topic
 
 EMBEDDED = "embedded"
-
-
-class SecretRef(Part):
-    """A value kept outside the settings file: the content of a file, or an environment variable."""
-
-    file: Path | None = None
-    env: str | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> SecretRef:
-        if (self.file is None) == (self.env is None):
-            raise ValueError("give either 'file' or 'env'")
-        return self
-
-    def read(self) -> str:
-        """The secret; raises UsageError naming where it was looked for, never its content."""
-        if self.env is not None:
-            if self.env not in os.environ:
-                raise UsageError(f"environment variable {self.env} is not set; kafka.properties refers to it")
-            return os.environ[self.env]
-        try:
-            return Path(str(self.file)).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise UsageError(f"{self.file}: {error.strerror}; kafka.properties refers to it") from None
 
 
 class KafkaSettings(Part):
@@ -131,6 +110,13 @@ class HttpSettings(Part):
     engine_stuck_after_s: float = Field(120.0, gt=0, description="unhealthy when a window takes longer")
 
 
+class ReloadSettings(Part):
+    """Label sets that change are taken up while running; a change of anything else needs a restart."""
+
+    enabled: bool = True
+    interval_s: float = Field(2.0, ge=0.1, description="how often the settings are read again")
+
+
 class LogSettings(Part):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console"] = Field("auto", description="auto: console on a terminal, else json")
@@ -187,6 +173,7 @@ class Settings(BaseSettings):
         env_prefix="STREAMER_",
         env_nested_delimiter="__",
         nested_model_default_partial_update=True,
+        json_schema_extra={"oneOf": [{"required": ["label_sets"]}, {"required": ["label_sets_file"]}]},
     )
 
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
@@ -196,7 +183,11 @@ class Settings(BaseSettings):
     limits: LimitsSettings = Field(default_factory=LimitsSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
     log: LogSettings = Field(default_factory=LogSettings)
-    label_sets: dict[str, LabelSetSettings] = Field(min_length=1)
+    reload: ReloadSettings = Field(default_factory=ReloadSettings)
+    label_sets: dict[str, LabelSetSettings] = Field(default_factory=dict, min_length=1, validate_default=False)
+    label_sets_file: Path | None = Field(
+        None, description="in place of label_sets: a YAML file that holds them, relative to the settings file"
+    )
     streams: list[StreamSettings] = Field(min_length=1)
 
     @classmethod
@@ -212,6 +203,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
+        if not self.label_sets:
+            raise ValueError("label_sets: is missing; put label sets here, or name their file in label_sets_file")
         inputs = [stream.topic for stream in self.streams]
         for topic, count in Counter(inputs).items():
             if count > 1:
@@ -228,7 +221,14 @@ class Settings(BaseSettings):
         if self.delivery == "exactly_once" and self.kafka.bootstrap_servers == EMBEDDED:
             raise ValueError("delivery: exactly_once needs real transactions, which the embedded broker lacks; "
                              "use at_least_once or a Kafka cluster")  # fmt: skip
+        if self.delivery == "exactly_once" and self.kafka.properties.get("isolation.level") == "read_uncommitted":
+            raise ValueError("kafka.properties: isolation.level must be read_committed under exactly_once; remove it")
         return self
+
+    def transactional_id(self) -> str:
+        """What exactly_once is known by at the broker; each process needs its own."""
+        instance = self.kafka.group_instance_id or socket.gethostname()
+        return self.kafka.transactional_id or f"{self.kafka.group_id}-{instance}"
 
     def build_label_sets(self) -> dict[str, LabelSet]:
         return {name: one.build(name) for name, one in self.label_sets.items()}
@@ -237,32 +237,41 @@ class Settings(BaseSettings):
         return tuple(stream.build() for stream in self.streams)
 
 
-def load_settings(path: Path) -> Settings:
-    """Read and validate a settings file; raises UsageError with one line."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}; -c takes a settings file") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"{path}: not UTF-8 text") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        raise UsageError(f"{path}{where}: not YAML ({getattr(error, 'problem', error)})") from None
-    if not isinstance(content, dict):
-        raise UsageError(f"{path}: a mapping with label_sets and streams is needed")
-    return build_settings(content, origin=str(path))
+def load_settings(path: Path, *, read: Callable[[Path], bytes] = Path.read_bytes) -> Settings:
+    """Read and validate a settings file and the file of label sets that it names; raises UsageError with one line.
+
+    `read` gives the bytes of a file, or raises OSError.
+    """
+    content = read_mapping(path, read=read, named_by="-c takes a settings file", needed="with label_sets and streams")
+    overrides = Overrides(Settings)
+    name = overrides.value("label_sets_file") or content.get("label_sets_file")
+    if not isinstance(name, str):
+        return _build(content, overrides, origin=str(path), label_sets_origin=None)
+    named_by = overrides.of(["label_sets_file"]) or f"label_sets_file of {path}"
+    if "label_sets" in content:
+        raise UsageError(f"{path}: label_sets stand here, and in the file that {named_by} names; keep one")
+    file = path.parent / name
+    label_sets = read_mapping(file, read=read, named_by=f"{named_by} names it", needed="of label sets")
+    return _build({**content, "label_sets": label_sets}, overrides, origin=str(path), label_sets_origin=str(file))
 
 
 def build_settings(content: dict[str, Any], *, origin: str) -> Settings:
     """Validate settings given as a mapping; `origin` names them in the error line."""
-    unknown = [key for key in content if not isinstance(key, str)]
-    if unknown:
-        raise UsageError(f"{origin}: {unknown[0]!r}: keys are text")
+    return _build(content, Overrides(Settings), origin=origin, label_sets_origin=None)
+
+
+def _build(content: dict[str, Any], overrides: Overrides, *, origin: str, label_sets_origin: str | None) -> Settings:
     try:
         return Settings(**content)
     except ValidationError as error:
-        raise UsageError(f"{origin}: {one_line(error, Settings)}") from None
+        places = first_places(error)
+        if variable := next(filter(None, map(overrides.of, places)), None):
+            raise UsageError(f"{variable}: {one_line(error, Settings)}") from None
+        if label_sets_origin is not None and places[0][:1] == ("label_sets",):
+            raise UsageError(f"{label_sets_origin}: {one_line(error, Settings, below=1)}") from None
+        # what concerns several places may be due to a variable at any of them
+        override = f" (with {', '.join(overrides.names)})" if overrides.names and not places[0] else ""
+        raise UsageError(f"{origin}{override}: {one_line(error, Settings)}") from None
 
 
 def build_model_settings(content: dict[str, Any]) -> ModelSettings:

@@ -18,12 +18,23 @@ def near(name: str, known: Iterable[str]) -> str:
     return f" (did you mean '{close[0]}'?)" if close else ""
 
 
-def one_line(error: ValidationError, root: type[BaseModel]) -> str:
-    """The first problem in words, with its place under `root`, and how many more there are."""
+def first_places(error: ValidationError) -> list[tuple[str | int, ...]]:
+    """The place of the problem that `one_line` tells, empty when it concerns several; where a key is missing, then the
+    place of what lacks it."""
+    first = error.errors(include_url=False)[0]
+    # a union reports every branch: its tags in the path mean nothing to a reader
+    place = tuple(part for part in first["loc"] if not _is_branch(part))
+    return [place, place[:-1]] if first["type"] == "missing" else [place]
+
+
+def one_line(error: ValidationError, root: type[BaseModel], *, below: int = 0) -> str:
+    """The first problem in words, with its place under `root`, and how many more there are.
+
+    `below` leaves out that many parts of the place.
+    """
     problems = error.errors(include_url=False)
     first = problems[0]
-    # a union reports every branch: its tags in the path mean nothing to a reader
-    where = ".".join(str(part) for part in first["loc"] if not _is_branch(part))
+    where = ".".join(str(part) for part in first_places(error)[0][below:])
     if first["type"] == "extra_forbidden":
         text = f"unknown key{near(str(first['loc'][-1]), _keys_at(root, first['loc'][:-1]))}"
     elif first["type"] == "missing":

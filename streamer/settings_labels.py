@@ -65,9 +65,11 @@ def _check_labels(value: Any) -> None:
 
 
 class RouteCondition(Part):
+    """Holds where `facet` was given `label` with at least `score`; never where the facet abstained."""
+
     facet: str
     label: str
-    score: Score = 0.0
+    score: Score = Field(0.0, description="least score of the label itself; 0: whatever it was given with")
 
 
 class RouteSettings(Part):
@@ -89,6 +91,9 @@ class LabelSetSettings(Part):
     prompt: str | None = Field(None, min_length=1)
     examples: list[ExampleSettings] = Field(default_factory=list)
     routes: list[RouteSettings] = Field(default_factory=list)
+    all_matching: bool = Field(
+        False, description="a record goes to every route that holds, each topic once; else the first one wins"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> LabelSetSettings:
@@ -122,4 +127,5 @@ class LabelSetSettings(Part):
             self.prompt,
             tuple(InContextExample(e.text, tuple(e.labels)) for e in self.examples),
             tuple(Route(r.when.facet, r.when.label, r.when.score, r.to) for r in self.routes),
+            self.all_matching,
         )

@@ -5,15 +5,43 @@ Enters: values of a settings file. Leaves: the same, or a ValueError that says w
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from streamer.errors import UsageError
 
 
 class Part(BaseModel):
     """A part of the settings file: immutable, and without keys that nothing reads."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SecretRef(Part):
+    """A value kept outside the settings file: the content of a file, or an environment variable."""
+
+    file: Path | None = None
+    env: str | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> SecretRef:
+        if (self.file is None) == (self.env is None):
+            raise ValueError("give either 'file' or 'env'")
+        return self
+
+    def read(self) -> str:
+        """The secret; raises UsageError naming where it was looked for, never its content."""
+        if self.env is not None:
+            if self.env not in os.environ:
+                raise UsageError(f"environment variable {self.env} is not set; kafka.properties refers to it")
+            return os.environ[self.env]
+        try:
+            return Path(str(self.file)).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise UsageError(f"{self.file}: {error.strerror}; kafka.properties refers to it") from None
 
 
 def _topic_name(name: str) -> str:

@@ -192,7 +192,8 @@ def kafka_sasl_bootstrap(kafka_bootstrap: str) -> str:
 
 
 def _kafka_script(verb: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([KAFKA_SCRIPT, verb], capture_output=True, text=True, check=False)
+    one = {**os.environ, "BROKERS": "1"}
+    return subprocess.run([KAFKA_SCRIPT, verb], capture_output=True, text=True, check=False, env=one)
 
 
 @pytest.fixture(scope="session")

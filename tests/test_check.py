@@ -99,6 +99,13 @@ def test_a_label_set_that_no_stream_uses_is_warned_of() -> None:
     assert found(report, Level.WARNING) == [("label_sets.other", "no stream uses it")]
 
 
+def test_a_route_that_can_never_win_is_warned_of() -> None:
+    routes = [{"when": {"facet": "mood", "label": "bad"}, "to": to} for to in ("first", "second")]
+    facets = {"mood": {"labels": ["good", "bad"]}}
+    report = check_settings(settings({"tickets": {"facets": facets, "routes": routes}}), connection=None)
+    assert only(report, Level.WARNING).where == "label_sets.tickets.routes.1"
+
+
 def test_a_model_that_cannot_be_had_is_an_error_and_the_rest_is_still_looked_at() -> None:
     report = check_settings(settings(model={"name": "bundled", "service_time_ms": 1}), connection=None)
     assert only(report, Level.ERROR) == error(

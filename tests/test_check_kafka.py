@@ -145,6 +145,18 @@ def test_times_that_do_not_fit_are_errors(properties: dict[str, Any], drain_s: f
     assert finding.advice
 
 
+def test_a_last_transaction_needs_time_too() -> None:
+    limits = {"drain_timeout_s": 40, "commit_deadline_s": 20}
+    properties = {"max.poll.interval.ms": 60_000}
+    one = settings(delivery="exactly_once", kafka={"properties": properties}, limits=limits)
+    (finding,) = check_times(one)
+    assert finding.level is Level.WARNING
+    assert finding.where == "limits.commit_deadline_s"
+    assert finding.what.startswith("20 s for the last transaction after 40 s to finish work")
+    (fits,) = check_times(settings(kafka={"properties": properties}, limits=limits))
+    assert fits.level is Level.OK
+
+
 def test_times_that_fit_are_in_order() -> None:
     one = settings(kafka={"properties": {"max.poll.interval.ms": 600_000}}, limits={"drain_timeout_s": 300})
     (finding,) = check_times(one)

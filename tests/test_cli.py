@@ -111,6 +111,10 @@ def test_check(command: Command, settings: Path) -> None:
     assert "label_sets.a" in out
     code, out, _ = command("check", "-c", str(settings), "--offline")
     assert code == 0
+    abort = ("check", "-c", str(settings), "--abort-transactions", "streamer-1")
+    assert command(*abort)[::2] == (2, "error: the embedded broker knows no transactions: there is nothing to abort\n")
+    code, _, err = command(*abort, "--offline")
+    assert (code, err) == (2, "error: --abort-transactions needs the broker; leave out --offline\n")
 
 
 def test_evaluate_and_train(command: Command, tiny_bundled: Path, tmp_path: Path) -> None:

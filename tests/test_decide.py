@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.decide import decide, facet_scores
+from streamer.decide import decide, facet_scores, holds
 from streamer.facets import Facet, Kind, Label, LabelSet, Route
 from streamer.records import Document, Scores, Verdict
 
@@ -32,7 +32,7 @@ def test_single_takes_the_best_and_multi_all_above_the_threshold() -> None:
     assert topic.scores == pytest.approx({"billing": 0.7311, "outage": 0.2689, "login": 0.5}, abs=1e-4)
     assert not mood.abstained
     assert not topic.abstained
-    assert verdict.route is None
+    assert verdict.routes == ()
 
 
 @pytest.mark.parametrize(
@@ -61,10 +61,64 @@ def test_the_first_route_that_holds_wins() -> None:
         Route("mood", "bad", 0, "x"),
     )
     label_set = LabelSet("l", (MOOD, TOPIC), routes=routes)
-    assert one(label_set, 5, 0, 0, 5, 0).route == "urgent"
-    assert one(label_set, 5, 0, 0, 1, 0).route == "ops"
-    assert one(label_set, 5, 0, 0, -1, 0).route == "x"
-    assert one(label_set, 0, 5, 0, -1, 0).route is None
+    assert one(label_set, 5, 0, 0, 5, 0).routes == ("urgent",)
+    assert one(label_set, 5, 0, 0, 1, 0).routes == ("ops",)
+    assert one(label_set, 5, 0, 0, -1, 0).routes == ("x",)
+    assert one(label_set, 0, 5, 0, -1, 0).routes == ()
+
+
+def test_with_all_matching_every_route_that_holds_counts_and_each_topic_once() -> None:
+    routes = (
+        Route("topic", "outage", 0.9, "urgent"),
+        Route("topic", "outage", 0.0, "ops"),
+        Route("topic", "login", 0.0, "ops"),
+        Route("mood", "bad", 0.9, "x"),
+    )
+    label_set = LabelSet("l", (MOOD, TOPIC), routes=routes, all_matching=True)
+    assert one(label_set, 5, 0, 0, 5, 5).routes == ("urgent", "ops", "x")
+    assert one(label_set, 1, 0, 0, 1, -1).routes == ("ops",)
+    assert one(label_set, 0, 5, 0, -1, -1).routes == ()
+
+
+@pytest.mark.parametrize("kind", [Kind.SINGLE, Kind.MULTI])
+@pytest.mark.parametrize("all_matching", [False, True])
+def test_an_abstained_facet_matches_no_route(kind: Kind, all_matching: bool) -> None:
+    facet = Facet("f", kind, MOOD.labels, min_score=0.99)
+    label_set = LabelSet("l", (facet,), routes=(Route("f", "good", 0.0, "x"),), all_matching=all_matching)
+    verdict = one(label_set, 0, 3)
+    assert verdict.facets[0].abstained
+    assert verdict.facets[0].scores["good"] > 0.9
+    assert verdict.routes == ()
+
+
+def test_a_label_that_was_not_given_matches_no_route_however_low_its_score_may_be() -> None:
+    low = Route("topic", "billing", 0.1, "x")
+    strict = Facet("topic", Kind.MULTI, TOPIC.labels, threshold=0.8)
+    assert one(LabelSet("l", (strict,), routes=(low,)), 1.0, 3.0, -1.0).routes == ()  # sigmoid(1) is .73
+    assert one(LabelSet("l", (strict,), routes=(low,)), 2.0, 3.0, -1.0).routes == ("x",)
+    runner_up = Route("mood", "bad", 0.1, "x")
+    assert one(LabelSet("l", (MOOD,), routes=(runner_up,)), 0.0, 1.0).routes == ()  # softmax gives it .27
+
+
+@given(
+    st.lists(st.floats(-8, 8, width=32), min_size=5, max_size=5),
+    st.lists(
+        st.builds(
+            lambda at, score, to: Route(at[0], at[1], score, to),
+            st.sampled_from([("mood", "bad"), ("mood", "good"), ("topic", "billing"), ("topic", "outage")]),
+            st.floats(0, 1),
+            st.sampled_from(["a", "b", "c"]),
+        ),
+        max_size=6,
+    ),
+)
+def test_routes_are_those_that_hold_in_their_order(logits: list[float], routes: list[Route]) -> None:
+    every = one(LabelSet("l", (MOOD, TOPIC), routes=tuple(routes), all_matching=True), *logits)
+    first = one(LabelSet("l", (MOOD, TOPIC), routes=tuple(routes)), *logits)
+    by_name = {facet.name: facet for facet in every.facets}
+    held = [route.to for route in routes if holds(route, by_name[route.facet])]
+    assert every.routes == tuple(dict.fromkeys(held))
+    assert first.routes == every.routes[:1]
 
 
 def test_label_sets_mix_in_a_window_and_order_holds() -> None:

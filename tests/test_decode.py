@@ -14,17 +14,30 @@ from streamer.records import Document, Envelope, Position, Reject, Stream
 LABELS = LabelSet("l", (Facet("f", Kind.SINGLE, (Label("a"), Label("b"))),))
 
 
-def stream(*text: str, parse_json: bool = True) -> Stream:
+def stream(*text: str, parse_json: bool = True, pass_payload: bool = False, max_value_bytes: int = 1000) -> Stream:
     return Stream(
         topic="in", output="out", dead_letter="dead", label_set="l", text=text or ("/text",), parse_json=parse_json,
-        pass_payload=False, pass_headers=frozenset(), all_scores=True, keep_timestamp=True, max_value_bytes=1000,
-        weight=1,
+        pass_payload=pass_payload, pass_headers=frozenset(), all_scores=True, keep_timestamp=True,
+        max_value_bytes=max_value_bytes, weight=1,
     )  # fmt: skip
 
 
 def decode(value: bytes | None, one: Stream | None = None) -> Document | Reject:
     decoder = Decoder(streams={"in": one or stream()}, label_sets={"l": LABELS})
     return decoder.decode(Envelope(Position("in", 0, 0), 1, None, (), None, value, None))
+
+
+def test_other_label_sets_are_for_what_is_decoded_from_then_on() -> None:
+    decoder = Decoder(streams={"in": stream()}, label_sets={"l": LABELS})
+    record = Envelope(Position("in", 0, 0), 1, None, (), None, b'{"text": "x"}', None)
+    changed = LabelSet("l", (Facet("g", Kind.SINGLE, (Label("c"), Label("d"))),))
+    before = decoder.decode(record)
+    decoder.use({"l": changed})
+    after = decoder.decode(record)
+    assert isinstance(before, Document)
+    assert isinstance(after, Document)
+    assert before.label_set is LABELS
+    assert after.label_set is changed
 
 
 @pytest.mark.parametrize(
@@ -85,6 +98,23 @@ def test_plain_text() -> None:
         decoded = decode(value, stream(parse_json=False))
         assert isinstance(decoded, Reject)
         assert decoded.code == code
+
+
+@pytest.mark.parametrize(("levels", "passes"), [(1022, True), (1023, True), (1024, False)])
+def test_json_that_only_just_can_be_read_is_not_passed_on(levels: int, passes: bool) -> None:
+    """In an event it would stand one level deeper, where nobody could read it any more."""
+    value = b'{"text": "a", "deep": ' + b"[" * (levels - 1) + b"]" * (levels - 1) + b"}"
+    orjson.loads(value)
+    decoded = decode(value, stream(pass_payload=True, max_value_bytes=5000))
+    assert isinstance(decoded, Document) is passes
+    if isinstance(decoded, Reject):
+        assert decoded.code == "too_deep"
+    assert isinstance(decode(value, stream(max_value_bytes=5000)), Document)
+
+
+def test_flat_json_of_many_brackets_is_not_deep() -> None:
+    value = b'{"text": "a", "wide": [' + b"[]," * 2000 + b"[]]}"
+    assert isinstance(decode(value, stream(pass_payload=True, max_value_bytes=9000)), Document)
 
 
 JSON = st.recursive(

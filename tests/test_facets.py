@@ -34,6 +34,8 @@ def test_version_is_held_still() -> None:
         ),
     )
     assert full.version == "913c2848e55fbb57"
+    assert example_set(all_matching=False).version == "f64ddb2fc60dab4b"
+    assert example_set(all_matching=True).version == "e2aff3e0d6394e12"
 
 
 TOPIC = Facet("topic", Kind.MULTI, (Label("billing"), Label("outage")))

@@ -177,7 +177,7 @@ def shown(verdict: Verdict | Reject, text: str = "the text") -> str:
 
 
 def verdict(*facets: FacetVerdict, truncated: bool = False) -> Verdict:
-    return Verdict(facets, None, LABELS, truncated)
+    return Verdict(facets, (), LABELS, truncated)
 
 
 def test_a_verdict_is_shown_best_first_with_its_labels_marked() -> None:

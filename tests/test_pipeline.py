@@ -65,6 +65,7 @@ class Watch(Observer):
         self.counts: Counter[str] = Counter()
         self.most_paused = 0
         self._expected = expected
+        self._deadline_s = time.monotonic() + 40
         self._ended(0)
 
     def _ended(self, more: int) -> None:
@@ -73,8 +74,7 @@ class Watch(Observer):
             self.stop.set()
 
     def beat(self, stage: str) -> None:
-        self.counts["beats"] += 1
-        assert self.counts["beats"] < 300_000, "the loop does not come to an end"
+        assert time.monotonic() < self._deadline_s, "the loop does not come to an end"
 
     def consumed(self, topic: str, records: int) -> None:
         self.counts["consumed"] += records

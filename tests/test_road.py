@@ -223,10 +223,12 @@ def test_a_second_run_goes_on_where_the_first_ended(
 
 
 @pytest.mark.kafka
-def test_a_killed_run_loses_nothing_and_repeats_at_most_the_limit(
-    kafka_road: RoadBroker, unique: str, start: Callable[[dict[str, Any]], Run]
+@pytest.mark.parametrize("promise", ["at_least_once", "exactly_once"])
+def test_a_killed_run_loses_nothing_and_repeats_at_most_what_is_promised(
+    kafka_road: RoadBroker, unique: str, start: Callable[[dict[str, Any]], Run], promise: str
 ) -> None:
     content = settings_for(kafka_road, unique)
+    content["delivery"] = promise
     content["model"]["service_time_ms"] = 3
     content["kafka"]["properties"] = {"session.timeout.ms": 6000}
     kafka_road.produce([record(f"{unique}-in", orjson.dumps({"text": f"{text} again"})) for text in TEXTS * 3])
@@ -239,7 +241,55 @@ def test_a_killed_run_loses_nothing_and_repeats_at_most_the_limit(
     assert second.stop(signal.SIGTERM) == 0
     ids = events_of(kafka_road, f"{unique}-out")
     assert len(ids) == 600
-    assert sum(ids.values()) - 600 <= content["limits"]["max_uncommitted_records"]
+    at_most = content["limits"]["max_uncommitted_records"] if promise == "at_least_once" else 0
+    assert sum(ids.values()) - 600 <= at_most
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_members_that_come_and_go_under_exactly_once_lose_and_repeat_nothing(
+    kafka_road: RoadBroker, unique: str, start: Callable[[dict[str, Any]], Run], protocol: str
+) -> None:
+    content = settings_for(kafka_road, unique)
+    content["delivery"] = "exactly_once"
+    content["model"]["service_time_ms"] = 5
+    content["kafka"].update(group_protocol=protocol, transactional_id=f"{unique}-1")
+    bad = [record(f"{unique}-in", value, "bad") for value in BAD.values()]
+    good = [record(f"{unique}-in", orjson.dumps({"text": text}), f"k{i % 9}") for i, text in enumerate(TEXTS * 5)]
+    kafka_road.produce(good[:500] + bad + good[500:])
+    first = start(content)
+    first.wait_for(lambda: first.metric("streamer_records_published_total") > 100)
+    second = start({**content, "kafka": {**content["kafka"], "transactional_id": f"{unique}-2"}})
+    second.wait_for(lambda: second.metric("streamer_records_published_total") > 50)
+    assert first.stop(signal.SIGTERM) == 0
+    second.wait_for(lambda: committed(kafka_road, unique, f"{unique}-in") >= 1005)
+    assert second.stop(signal.SIGTERM) == 0
+    ids = events_of(kafka_road, f"{unique}-out")
+    assert len(ids) == 1000
+    assert set(ids.values()) == {1}
+    assert len(kafka_road.read_all(f"{unique}-dead")) == len(bad)
+
+
+@pytest.mark.kafka
+def test_a_second_holder_of_a_transactional_id_fences_the_first_which_says_so(
+    kafka_road: RoadBroker, unique: str, start: Callable[[dict[str, Any]], Run]
+) -> None:
+    content = settings_for(kafka_road, unique)
+    content["delivery"] = "exactly_once"
+    content["model"]["service_time_ms"] = 5
+    kafka_road.produce([record(f"{unique}-in", orjson.dumps({"text": text})) for text in TEXTS * 10])
+    first = start(content)
+    first.wait_for(lambda: first.metric("streamer_records_published_total") > 10)
+    second = start(content)
+    assert first.process.wait(60) == 1
+    line = one_line(first.log.read_text())
+    assert "fenced: another process took the transactional id" in line
+    assert "kafka.transactional_id" in line
+    second.wait_for(lambda: committed(kafka_road, unique, f"{unique}-in") >= 10 * len(TEXTS))
+    assert second.stop(signal.SIGTERM) == 0
+    ids = events_of(kafka_road, f"{unique}-out")
+    assert len(ids) == 10 * len(TEXTS)
+    assert set(ids.values()) == {1}
 
 
 @pytest.mark.kafka

@@ -47,9 +47,15 @@ def test_good_settings_become_label_sets_and_streams() -> None:
     assert (mood.kind, topic.kind, topic.threshold) == (Kind.SINGLE, Kind.MULTI, 0.4)
     assert topic.labels == (Label("billing", "about a bill"), Label("hardware.laptop"), Label("hardware.phone"))
     assert label_set.routes == (Route("topic", "billing", 0.6, "tickets.billing"),)
+    assert not label_set.all_matching
     (stream,) = settings.build_streams()
     assert (stream.text, stream.parse_json, stream.keep_timestamp) == (("/text",), True, True)
     assert settings.delivery == "at_least_once"
+
+
+def test_all_matching_reaches_the_label_set() -> None:
+    every = changed(lambda c: c["label_sets"]["tickets"].update(all_matching=True))
+    assert build_settings(every, origin="x").build_label_sets()["tickets"].all_matching
 
 
 def test_the_demo_settings_are_good() -> None:
@@ -83,6 +89,7 @@ def facet(content: dict[str, Any]) -> dict[str, Any]:
         (lambda c: facet(c).update(labels=3), "mood.labels: give a list of names"),
         (lambda c: facet(c).update(labels=["only"]), "a 'single' facet needs at least two labels"),
         (lambda c: c["label_sets"].clear(), "label_sets: Dictionary should have at least 1 item"),
+        (lambda c: c.pop("label_sets"), "label_sets: is missing; put label sets here, or name their file in label_s"),
         (lambda c: c["streams"][0].update(label_set="ticket"), "lacks (did you mean 'tickets'?)"),
         (lambda c: c["streams"].append(c["streams"][0]), "streams: topic 'in' stands twice; one stream per topic"),
         (lambda c: c["streams"][0].pop("topic"), "streams.0.topic: is missing"),
@@ -98,7 +105,6 @@ def facet(content: dict[str, Any]) -> dict[str, Any]:
         ),
         (lambda c: c.update(batching={"max_records": 0}), "batching.max_records: must be at least 1"),
         (lambda c: c.update(model={"dtype": "int8"}), "model.dtype: Input should be 'auto'"),
-        (lambda c: c.update(delivery="exactly_once"), "exactly_once is not available in this version"),
         (
             lambda c: (c.update(delivery="exactly_once"), c["kafka"].update(bootstrap_servers="embedded")),
             "exactly_once needs real transactions, which the embedded broker lacks",
@@ -122,6 +128,9 @@ def test_wrong_settings_are_one_line(change: Callable[[dict[str, Any]], object],
         (b"", "a mapping with label_sets and streams is needed"),
         (b"\xff\xfe\xff", "not UTF-8 text"),
         (b"1: 2", "1: keys are text"),
+        (b"a: 2024-13-45", "not YAML"),
+        (b"a: \x00", "not YAML"),
+        (b"[" * 5000, "nested too deeply"),
     ],
 )
 def test_wrong_files_are_one_line(tmp_path: Path, content: bytes, says: str) -> None:
@@ -169,3 +178,101 @@ def test_a_settings_file_survives_a_round_trip(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump(GOOD))
     assert load_settings(path) == build_settings(GOOD, origin="x")
     assert isinstance(load_settings(path), Settings)
+
+
+@pytest.fixture
+def two_files(tmp_path: Path) -> Path:
+    """A settings file whose label sets stand in labels.yaml beside it."""
+    content = {**changed(lambda c: c.pop("label_sets")), "label_sets_file": "labels.yaml"}
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(content))
+    (tmp_path / "labels.yaml").write_text(yaml.safe_dump(GOOD["label_sets"]))
+    return tmp_path / "s.yaml"
+
+
+def test_label_sets_may_stand_in_a_file_of_their_own(
+    two_files: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))  # the name is relative to the settings file
+    expected = build_settings(GOOD, origin="x").build_label_sets()
+    assert load_settings(two_files).build_label_sets() == expected
+    two_files.with_name("s.yaml").write_text(
+        yaml.safe_dump(
+            {**yaml.safe_load(two_files.read_text()), "label_sets_file": str(two_files.parent / "labels.yaml")}
+        )
+    )
+    assert load_settings(two_files).build_label_sets() == expected
+
+
+def test_the_environment_overrides_the_label_set_file_too(
+    two_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STREAMER_LABEL_SETS__TICKETS__FACETS__MOOD__MIN_SCORE", "0.75")
+    (mood, _) = load_settings(two_files).build_label_sets()["tickets"].facets
+    assert mood.min_score == 0.75
+    (tmp_path / "labels.yaml").rename(tmp_path / "others.yaml")
+    monkeypatch.setenv("STREAMER_LABEL_SETS_FILE", "others.yaml")
+    assert load_settings(two_files).label_sets_file == Path("others.yaml")
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        (b"tickets: [", r"labels.yaml:1:11: not YAML"),
+        (b"", r"labels.yaml: a mapping of label sets is needed"),
+        (b"{}", r"labels.yaml: Dictionary should have at least 1 item"),
+        (b"\xff", r"labels.yaml: not UTF-8 text"),
+        (b"1: 2", r"labels.yaml: 1: keys are text"),
+        (b"tickets: {facets: {mood: {labels: []}}}", r"labels.yaml: tickets.facets.mood.labels: the list is empty"),
+        (b"tickets: {facet: {}}", r"labels.yaml: tickets.facets: is missing \(and 1 more\)"),
+        (b"posts: {facets: {mood: {labels: [a, b]}}}", r"s.yaml: streams: 'in' names the label set 'tickets', which"),
+        (None, r"labels.yaml: No such file or directory; label_sets_file of \S+s.yaml names it"),
+    ],
+)
+def test_errors_name_the_file_they_are_in(two_files: Path, labels: bytes | None, says: str) -> None:
+    path = two_files.with_name("labels.yaml")
+    path.unlink() if labels is None else path.write_bytes(labels)
+    with pytest.raises(UsageError, match=says) as caught:
+        load_settings(two_files)
+    assert "\n" not in str(caught.value)
+
+
+def test_label_sets_stand_in_one_place(two_files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMER_LABEL_SETS_FILE", "labels.yaml")
+    two_files.write_text(yaml.safe_dump(GOOD))
+    with pytest.raises(UsageError, match="label_sets stand here, and in the file that STREAMER_LABEL_SETS_FILE names"):
+        load_settings(two_files)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("STREAMER_MODEL__DTYPE", "half", "STREAMER_MODEL__DTYPE: model.dtype: Input should be 'auto'"),
+        ("STREAMER_HTTP__PRT", "1", "STREAMER_HTTP__PRT: http.prt: unknown key (did you mean 'port'?)"),
+        ("streamer_log__level", "loud", "streamer_log__level: log.level: Input should be"),
+        ("STREAMER_STREAMS", '[{"topic": "a b"}]', "STREAMER_STREAMS: streams.0.topic: not a legal Kafka topic name"),
+        ("STREAMER_STREAMS", '[{"topic": "a"}]', "STREAMER_STREAMS: streams.0.output: is missing"),
+        ("STREAMER_STREAMS", "secret", "STREAMER_STREAMS: not JSON"),
+        ("STREAMER_KAFKA__PROPERTIES", "secret", "STREAMER_KAFKA__PROPERTIES: not JSON"),
+        ("STREAMER_LABEL_SETS__TICKETS__FACETS__MOOD__THRESHOLD", "7", "MOOD__THRESHOLD: label_sets.tickets.facets.mo"),
+        ("STREAMER_KAFKA__BOOTSTRAP_SERVERS", "embedded", "(with STREAMER_KAFKA__BOOTSTRAP_SERVERS): delivery: exactl"),
+        ("STREAMER_PORT", "tcp://10.0.0.1:80", None),  # Kubernetes sets such for a service of this name
+    ],
+)
+def test_a_wrong_variable_is_named(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, says: str | None
+) -> None:
+    monkeypatch.setenv(variable, value)
+    content = changed(lambda c: c.update(delivery="exactly_once"))
+    if says is None:
+        assert build_settings(content, origin="s.yaml").http.port == 9464
+        return
+    with pytest.raises(UsageError) as caught:
+        build_settings(content, origin="s.yaml")
+    assert says in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_wrong_file_is_not_blamed_on_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMER_MODEL__NAME", "fake")
+    with pytest.raises(UsageError, match=r"^s\.yaml: model\.dtype: "):
+        build_settings(changed(lambda c: c.update(model={"dtype": "half"})), origin="s.yaml")

@@ -132,7 +132,7 @@ class _Road:
         decided = perf_counter()
         now_ms = time.time_ns() // 1_000_000
         labelled = [envelope.replace(verdict) for envelope, verdict in zip(envelopes, verdicts, strict=True)]
-        messages = [self._encoder.event(self._stream, one, now_ms) for one in labelled]
+        messages = [message for one in labelled for message in self._encoder.events(self._stream, one, now_ms)]
         encoded = perf_counter()
         self._send(messages)
         return {

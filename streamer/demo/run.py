@@ -10,13 +10,14 @@ import orjson
 from rich.console import Console
 from rich.live import Live
 
-from streamer.app import Connection, connect, serve
+from streamer.app import Connection, connect
 from streamer.demo.records import TOPICS, DemoRecord, demo_records, gold_labels
 from streamer.demo.show import DemoObserver
 from streamer.engine.base import ModelInfo
 from streamer.errors import FatalError
 from streamer.feed import BUFFER_MEMORY_MB
 from streamer.records import Outbound
+from streamer.serving import serve
 from streamer.settings import load_settings
 from streamer.transport.base import DeliveryOutcome
 from streamer.transport.kafka_sink import KafkaSink
@@ -37,7 +38,14 @@ def run_demo(*, console: Console, as_json: bool, stop: Event) -> bool:
         console.print(f"embedded broker at {connection.bootstrap_servers}, settings {settings_path()}")
         _produce(records, connection)
         with Live(observer, console=console, refresh_per_second=8, transient=False):
-            serve(settings, connection=connection, stop=stop, observers=[observer], on_model=models.append)
+            serve(
+                settings,
+                connection=connection,
+                stop=stop,
+                observers=[observer],
+                settings_path=None,
+                on_model=models.append,
+            )
     observer.print_summary(console)
     if as_json:
         model = f"{models[0].name}@{models[0].revision}" if models else settings.model.name

@@ -113,11 +113,17 @@ class BatchingClassifier:
         return self._backend.describe()
 
     def warm_up(self, label_sets: Sequence[LabelSet]) -> None:
-        """Prepare label sets and score one short text with each, behind whatever is queued.
+        """Prepare label sets and score one short text with each, behind whatever is queued; on any thread.
 
-        Raises UsageError for a label set the model cannot serve; those served before stay served.
+        Raises UsageError for a label set the model cannot serve, FatalError when it gives no scores with one; what
+        was served before stays served in both cases.
         """
-        self._worker.submit(self._guard, lambda: self._warm_up(label_sets)).result()
+        answers = self._worker.submit(self._guard, lambda: self._warm_up(label_sets)).result()
+        for label_set, answer in zip(label_sets, answers, strict=True):
+            if isinstance(answer, Reject):
+                raise FatalError(
+                    f"label set '{label_set.name}': warming up gave no scores ({answer.code}: {answer.message})"
+                )
 
     def submit(self, documents: Sequence[Document]) -> Pending:
         if self._failure is not None:
@@ -140,11 +146,17 @@ class BatchingClassifier:
             self._failure = FatalError(f"model '{name}' failed: {type(error).__name__}: {error}")
             raise self._failure from error
 
-    def _warm_up(self, label_sets: Sequence[LabelSet]) -> None:
-        answers = self._score([Document("warm up", label_set) for label_set in label_sets]).scores
-        for answer in answers:
-            if isinstance(answer, Reject):
-                raise FatalError(f"warming up gave no scores ({answer.code}: {answer.message})")
+    def _warm_up(self, label_sets: Sequence[LabelSet]) -> tuple[Scores | Reject, ...]:
+        for label_set in label_sets:
+            try:
+                self._backend.prepare(label_set)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise UsageError(
+                    f"label set '{label_set.name}': the model runs out of memory on its labels; name fewer"
+                ) from None
+        return self._score([Document("warm up", label_set) for label_set in label_sets]).scores
 
     def _score(self, documents: Sequence[Document]) -> WindowScores:
         started = perf_counter()

@@ -15,14 +15,22 @@ from typing import TypedDict
 from streamer.engine.base import EngineFacts
 from streamer.observe import Observer
 from streamer.records import Partition
+from streamer.telemetry.pauses import Pauses
+
+_PAUSES_WINDOW_S = 60.0  # as long as the slowest scrape in use
 
 
 class Report(TypedDict):
-    """`reasons` say why not, and are empty when `ok`. Ages are seconds, None where there is nothing to wait for."""
+    """`reasons` say why not, and are empty when `ok`. Ages are seconds, None where there is nothing to wait for.
+
+    `stage` is what the loop went to do `beat_age_s` ago, `longest_pause_s` its longest pause of the last minute or two.
+    """
 
     ok: bool
     reasons: list[str]
+    stage: str | None
     beat_age_s: float | None
+    longest_pause_s: float | None
     engine_wait_s: float | None
     partitions: int
 
@@ -38,7 +46,7 @@ class Health(Observer):
         self._clock = clock
         self._stuck_after_s = stuck_after_s
         self._engine_stuck_after_s = engine_stuck_after_s
-        self._beat_at: float | None = None
+        self._pauses = Pauses(clock=clock, window_s=_PAUSES_WINDOW_S)
         self._windows = 0
         self._engine_owes_since: float | None = None  # when the window it works on now became its turn
         self._started = False
@@ -55,7 +63,10 @@ class Health(Observer):
         report = self._report()
         beat_age_s, engine_wait_s = report["beat_age_s"], report["engine_wait_s"]
         if beat_age_s is not None and beat_age_s > self._stuck_after_s:
-            report["reasons"].append(f"the loop stands still for {beat_age_s:.1f} s (limit {self._stuck_after_s:g} s)")
+            report["reasons"].append(
+                f"the loop stands still in '{report['stage']}' for {round(beat_age_s, 1):g} s "
+                f"(limit {self._stuck_after_s:g} s)"
+            )
         if engine_wait_s is not None and engine_wait_s > self._engine_stuck_after_s:
             report["reasons"].append(
                 f"a window is under way for {engine_wait_s:.1f} s (limit {self._engine_stuck_after_s:g} s)"
@@ -75,23 +86,30 @@ class Health(Observer):
         report["ok"] = not report["reasons"]
         return report
 
+    def longest_pauses_s(self) -> dict[str, float]:
+        """The loop's longest recent pauses in seconds, by stage; the one under way counts."""
+        return self._pauses.longest_s()
+
     def _report(self) -> Report:
-        beat_at, owes_since = self._beat_at, self._engine_owes_since
+        last, owes_since = self._pauses.last, self._engine_owes_since
+        longest_s = self._pauses.longest_s().values()
         now = self._clock()
         return Report(
             ok=True,
             reasons=[],
-            beat_age_s=None if beat_at is None else round(now - beat_at, 3),
+            stage=None if last is None else last[0],
+            beat_age_s=None if last is None else round(now - last[1], 3),
+            longest_pause_s=round(max(longest_s), 3) if longest_s else None,
             engine_wait_s=None if owes_since is None else round(now - owes_since, 3),
             partitions=len(self._partitions),
         )
 
     def started(self) -> None:
-        self.beat()
+        self.beat("start")
         self._started = True
 
-    def beat(self) -> None:
-        self._beat_at = self._clock()
+    def beat(self, stage: str) -> None:
+        self._pauses.beat(stage)
 
     def submitted(self, documents: int) -> None:
         self._windows += 1

@@ -17,6 +17,7 @@ import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import Processor
 
+from streamer.facets import LabelSet
 from streamer.observe import Observer
 from streamer.records import Envelope, Partition, Reject
 
@@ -179,8 +180,21 @@ class LogObserver(Observer):
     def dead_lettered(self, topic: str) -> None:
         self._totals["dead_lettered"] += 1
 
-    def committed(self, partitions: int) -> None:
+    def committed(self, partitions: int, seconds: float) -> None:
         self._totals["commits"] += 1
+
+    def commit_failed(self) -> None:
+        self._totals["commit_failures"] += 1
+
+    def rewound(self, reason: str) -> None:
+        self._totals["rewinds"] += 1
+        self._log.warning("rewound: work since the last commit is read again", reason=reason)
+
+    def reloaded(self, label_sets: Mapping[str, LabelSet]) -> None:
+        self._log.info("label sets reloaded", versions={name: one.version for name, one in label_sets.items()})
+
+    def reload_failed(self, reason: str) -> None:
+        self._log.error("reload failed; the label sets stay as they are", reason=reason)
 
     def rejected(self, envelope: Envelope[Reject]) -> None:
         key = (envelope.position.topic, envelope.payload.code)
@@ -188,14 +202,14 @@ class LogObserver(Observer):
         self._first_reject.setdefault(key, str(envelope.position))
         self._totals["rejected"] += 1
 
-    def beat(self) -> None:
+    def beat(self, stage: str) -> None:
         if self._rejects and self._clock() >= self._report_rejects_at:
             self._report_rejects()
 
     def stopped(self) -> None:
         if self._rejects:
             self._report_rejects()
-        names = ("consumed", "published", "rejected", "dead_lettered", "commits")
+        names = ("consumed", "published", "rejected", "dead_lettered", "commits", "commit_failures", "rewinds")
         totals = {name: self._totals[name] for name in names}
         self._log.info("stopped", ran_s=round(self._clock() - self._started_at, 3), **totals)
 

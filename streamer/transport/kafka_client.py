@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, Message
 
 from streamer.errors import FatalError, StreamerError, TransientError, UsageError
+from streamer.records import Headers
 
 Client = TypeVar("Client")
 
@@ -134,6 +135,16 @@ def reason(error: KafkaError | Exception) -> str:
 def code(error: KafkaException) -> int:
     """The error code inside an exception of the client."""
     return int(error.args[0].code())
+
+
+def headers_of(message: Message) -> Headers:
+    """Headers of a message that was read; none where the client cannot read them, for a name that is not UTF-8."""
+    try:
+        return tuple(message.headers() or ())  # type: ignore[arg-type]  # pairs, when read
+    except (SystemError, UnicodeDecodeError):
+        at = f"{message.topic()}-{message.partition()}-{message.offset()}"
+        structlog.get_logger().warning("headers left out: a name is not UTF-8", record=at)
+        return ()
 
 
 def missing_topic(topic: str, bootstrap_servers: str) -> UsageError:

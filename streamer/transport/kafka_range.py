@@ -25,7 +25,7 @@ from confluent_kafka import (
 
 from streamer.errors import TransientError
 from streamer.records import Envelope, Partition, Position
-from streamer.transport.kafka_client import Failures, Properties, configuration, connect
+from streamer.transport.kafka_client import Failures, Properties, configuration, connect, headers_of
 
 # the client wants a name, but no group is joined and nothing is committed under it
 _NO_GROUP = "streamer-range-reader"
@@ -253,7 +253,7 @@ def _envelope(message: Message, position: Position) -> Envelope[None]:
         position,
         0,
         message.key(),
-        tuple(message.headers() or ()),  # type: ignore[arg-type]  # a list of pairs when read
+        headers_of(message),
         None if kind == TIMESTAMP_NOT_AVAILABLE else written_ms,
         message.value(),
         None,

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from streamer.errors import DeliveryError
+from streamer.errors import DeliveryError, StreamerError
 from streamer.records import Outbound
 from streamer.transport.base import DeliveryOutcome, OnDelivered, Refused
 from streamer.transport.kafka_admin import TopicFacts
@@ -111,7 +111,7 @@ class KafkaSink:
         self._serve(0)
         if timeout_s > 0 and len(self._producer):
             # sends at once what lingers; a mere look at reports (timeout 0) must not, or batches stay small
-            self._producer.flush(timeout_s)
+            self._ask(self._producer.flush, timeout_s)
             self._serve(0)
         return len(self._producer) + len(self._settled)
 
@@ -127,11 +127,21 @@ class KafkaSink:
             self._producer.close()
 
     def _serve(self, wait_s: float) -> None:
-        self._producer.poll(wait_s)
+        self._ask(self._producer.poll, wait_s)
         while self._settled:
             on_delivered, outcome = self._settled.popleft()
             on_delivered(outcome)
         self._failures.raise_first()
+
+    def _ask(self, question: Callable[[float], int], wait_s: float) -> None:
+        """A client that is finished says so at any call."""
+        try:
+            question(wait_s)
+        except KafkaException as error:
+            raise self._reaction(error.args[0]) from None
+
+    def _reaction(self, error: KafkaError) -> StreamerError:
+        return self._failures.reaction(error)
 
     def _reporter(self, topic: str, on_delivered: OnDelivered) -> Callable[[KafkaError | None, Message], None]:
         def report(error: KafkaError | None, _message: Message) -> None:

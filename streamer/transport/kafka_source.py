@@ -11,8 +11,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import structlog
 from confluent_kafka import (
-    OFFSET_BEGINNING,
-    OFFSET_END,
     TIMESTAMP_NOT_AVAILABLE,
     Consumer,
     KafkaError,
@@ -31,11 +29,10 @@ from streamer.transport.kafka_client import (
     Properties,
     configuration,
     connect,
+    headers_of,
     reason,
 )
-
-# for requests that the thread waits for: at the start, when the group rebalances, when records are read again
-_REQUEST_TIMEOUT_S = 5.0
+from streamer.transport.kafka_positions import REQUEST_TIMEOUT_S, Positions, accepted, bare, partition_of
 
 _FETCH_BYTES = 52_428_800  # librdkafka's own default
 
@@ -73,7 +70,6 @@ class KafkaSource:
         fetch_memory_mb: int,
     ) -> None:
         self._topics = tuple(topics)
-        self._reset = OFFSET_BEGINNING if auto_offset_reset == "earliest" else OFFSET_END
         self._log = structlog.get_logger()
         self._held = Holdings()
         self._paused: set[str] = set()
@@ -96,6 +92,7 @@ class KafkaSource:
         if group_instance_id is not None:
             ours["group.instance.id"] = group_instance_id
         self._consumer: Consumer = connect(Consumer, configuration(bootstrap_servers, properties, ours))
+        self._positions = Positions(consumer=self._consumer, reset=auto_offset_reset, failures=self._failures)
 
     def subscribe(self, listener: GroupListener) -> None:
         """See `Source.subscribe`. Raises UsageError for a topic that does not exist or may not be read."""
@@ -124,11 +121,11 @@ class KafkaSource:
 
     def pause(self, topics: Collection[str]) -> None:
         self._paused.update(topics)
-        self._consumer.pause(_bare(self._held.of(topics)))
+        self._consumer.pause(bare(self._held.of(topics)))
 
     def resume(self, topics: Collection[str]) -> None:
         self._paused.difference_update(topics)
-        self._consumer.resume(_bare(self._held.of(topics)))
+        self._consumer.resume(bare(self._held.of(topics)))
 
     def commit(self, offsets: Offsets, *, wait: bool) -> None:
         """See `Source.commit`. Offsets of partitions no longer held are left out: they are their new owner's.
@@ -147,13 +144,13 @@ class KafkaSource:
             if self._open:
                 # a commit has no timeout and waits 45 s for a coordinator that is away; a question is bounded, but
                 # is not answered any more while the consumer closes
-                self._consumer.committed(ours, timeout=_REQUEST_TIMEOUT_S)
+                self._consumer.committed(ours, timeout=REQUEST_TIMEOUT_S)
             answers = self._consumer.commit(offsets=ours, asynchronous=False)
         except KafkaException as error:
             self._listener.on_committed({})
             self._on_failed_commit(error.args[0])
             return
-        self._listener.on_committed(_accepted(answers))
+        self._listener.on_committed(accepted(answers))
         for answer in answers:
             if answer.error is not None:
                 self._on_failed_commit(answer.error)
@@ -167,7 +164,10 @@ class KafkaSource:
         """See `Source.rewind`. A partition without a committed offset goes back to where its reading began.
 
         Raises TransientError when the broker does not answer; rewind again then."""
-        targets = self._committed() if offsets is None else {at: to for at, to in offsets.items() if at in self._held}
+        if offsets is None:
+            targets = self._positions.committed(self._held)
+        else:
+            targets = {at: to for at, to in offsets.items() if at in self._held}
         for at, to in targets.items():
             self._held.rewind(at, to if to >= 0 else None)
             try:
@@ -184,8 +184,8 @@ class KafkaSource:
         topic is paused its end is the one last seen. Seconds count from the last record read."""
         lags: dict[Partition, Lag] = {}
         now_ms = time.time() * 1000
-        for position in self._consumer.position(_bare(self._held)):
-            held = self._held[_at(position)]
+        for position in self._consumer.position(bare(self._held)):
+            held = self._held[partition_of(position)]
             # the client's position counts the marks that transactions leave behind, the last record's offset does not
             following = position.offset if position.offset >= 0 else held.start
             end = self._consumer.get_watermark_offsets(position, cached=True)[1]
@@ -193,7 +193,7 @@ class KafkaSource:
                 continue
             records = max(0, end - following)
             seconds = None if held.written_ms is None else max(0.0, (now_ms - held.written_ms) / 1000)
-            lags[_at(position)] = Lag(records, seconds if records else 0.0)
+            lags[partition_of(position)] = Lag(records, seconds if records else 0.0)
         return lags
 
     def close(self) -> None:
@@ -220,13 +220,12 @@ class KafkaSource:
                 held.origin = position.offset
             kind, written_ms = message.timestamp()
             held.written_ms = timestamp_ms = None if kind == TIMESTAMP_NOT_AVAILABLE else written_ms
-            headers = message.headers()
             envelopes.append(
                 Envelope(
                     position,
                     held.epoch,
                     message.key(),
-                    tuple(headers) if headers else (),  # type: ignore[arg-type]  # a list of pairs when read
+                    headers_of(message),
                     timestamp_ms,
                     message.value(),
                     None,
@@ -235,21 +234,21 @@ class KafkaSource:
         return envelopes
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        starts = self._starts(partitions)
+        starts = self._positions.starts(partitions)
         consumer.incremental_assign(starts)
         consumer.pause([start for start in starts if start.topic in self._paused])
         for start in starts:
-            self._held.take(_at(start), start.offset if start.offset >= 0 else None)
+            self._held.take(partition_of(start), start.offset if start.offset >= 0 else None)
         self._tell(self._listener.on_assigned, partitions)  # of none, too: an idle member has its place in the group
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         if partitions:
             self._tell(self._listener.on_revoked, partitions)
-        self._held.drop(_at(tp) for tp in partitions)
+        self._held.drop(partition_of(tp) for tp in partitions)
         consumer.incremental_unassign(partitions)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._held.drop(_at(tp) for tp in partitions)
+        self._held.drop(partition_of(tp) for tp in partitions)
         if partitions:
             self._tell(self._listener.on_lost, partitions)
         consumer.incremental_unassign(partitions)
@@ -257,52 +256,16 @@ class KafkaSource:
     def _tell(self, hook: Callable[[Collection[Partition]], None], partitions: list[TopicPartition]) -> None:
         """What the listener raises waits for the end of the poll, as the client must finish its rebalance first."""
         try:
-            hook(tuple(map(_at, partitions)))
+            hook(tuple(map(partition_of, partitions)))
         except Exception as error:
             self._failures.keep(error)
-
-    def _starts(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
-        """Where to begin: committed offsets, else the end of the topic that `auto_offset_reset` names.
-
-        The client would find out by itself, but only so are the lag of a partition without news, and the way back to
-        the first record, known from the beginning. A partition without an answer is left to the client."""
-        if not partitions:
-            return partitions
-        try:
-            committed = self._consumer.committed(partitions, timeout=_REQUEST_TIMEOUT_S)
-            new = [TopicPartition(tp.topic, tp.partition, self._reset) for tp in committed if _uncommitted(tp)]
-            found = self._consumer.offsets_for_times(new, timeout=_REQUEST_TIMEOUT_S) if new else []
-            found = [tp for tp in found if tp.error is None and tp.offset >= 0]
-            if found and self._reset == OFFSET_END:
-                # or a crash before the first commit would skip what was read until then
-                self._consumer.commit(offsets=found, asynchronous=False)
-        except KafkaException as error:
-            self._log.warning("starting offsets unknown, the client goes on asking", text=reason(error))
-            return partitions
-        if found:
-            self._log.info("no committed offset", begin_at={f"{tp.topic}-{tp.partition}": tp.offset for tp in found})
-        known = {_at(tp): tp for tp in [*committed, *found] if tp.error is None and tp.offset >= 0}
-        return [known.get(_at(tp), tp) for tp in partitions]
-
-    def _committed(self) -> dict[Partition, int]:
-        try:
-            found = self._consumer.committed(_bare(self._held), timeout=_REQUEST_TIMEOUT_S)
-        except KafkaException as error:
-            raise self._failures.reaction(error.args[0]) from None
-        targets: dict[Partition, int] = {}
-        for tp in found:
-            if tp.error is not None:
-                raise self._failures.reaction(tp.error)
-            origin = self._held[_at(tp)].origin
-            targets[_at(tp)] = tp.offset if tp.offset >= 0 else self._reset if origin is None else origin
-        return targets
 
     def _require_topics(self) -> None:
         """The consumer protocol never tells of a missing topic, so ask. A broker that cannot be reached yet may come
         up while we poll."""
         for topic in self._topics:
             try:
-                error = self._consumer.list_topics(topic, timeout=_REQUEST_TIMEOUT_S).topics[topic].error
+                error = self._consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic].error
             except KafkaException as unreachable:
                 self._log.warning("topics not checked", text=reason(unreachable))
                 return
@@ -311,29 +274,8 @@ class KafkaSource:
                 self._failures.raise_first()
 
     def _on_committed(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
-        self._listener.on_committed({} if error is not None else _accepted(partitions))
+        self._listener.on_committed({} if error is not None else accepted(partitions))
         for failed in [error, *(tp.error for tp in partitions)]:
             if failed is not None:
                 self._failures.on_error(failed)
                 return
-
-
-def topic_partitions(offsets: Offsets) -> list[TopicPartition]:
-    """Next offsets as the client takes them."""
-    return [TopicPartition(*at, offset) for at, offset in offsets.items()]
-
-
-def _at(tp: TopicPartition) -> Partition:
-    return Partition(tp.topic, tp.partition)
-
-
-def _accepted(answers: Iterable[TopicPartition]) -> dict[Partition, int]:
-    return {_at(answer): answer.offset for answer in answers if answer.error is None}
-
-
-def _uncommitted(answer: TopicPartition) -> bool:
-    return answer.error is None and answer.offset < 0
-
-
-def _bare(partitions: Iterable[Partition]) -> list[TopicPartition]:
-    return [TopicPartition(at.topic, at.partition) for at in partitions]

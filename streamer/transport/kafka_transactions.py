@@ -22,8 +22,8 @@ from streamer.records import Outbound
 from streamer.transport.base import CommitToken, DeliveryOutcome, Offsets, OnDelivered, Refused
 from streamer.transport.kafka_admin import TopicFacts
 from streamer.transport.kafka_client import Properties, connect, reason
+from streamer.transport.kafka_positions import topic_partitions
 from streamer.transport.kafka_sink import KafkaSink
-from streamer.transport.kafka_source import topic_partitions
 
 _GRACE_S = 5.0  # a call is asked to return in time; one that does not even then hangs
 _RETRY_S = 0.1
@@ -103,14 +103,21 @@ class KafkaTransactionalSink(KafkaSink):
             "transactional.id": self._transactional_id,
             "transaction.timeout.ms": timeout_ms,
             "message.timeout.ms": timeout_ms,  # the client takes no more than this
+            "error_cb": self._on_client_error,
         }
+
+    def _on_client_error(self, error: KafkaError) -> None:
+        if _is_fenced(error):
+            self._failures.keep(self._fenced())
+        else:
+            self._failures.on_client_error(error)
 
     def open(self) -> None:
         """See `TransactionalSink.open`. Raises TransientError when the coordinator does not answer in time."""
         try:
             self._retried("init_transactions", self._producer.init_transactions, self._deadline_s())
         except KafkaException as error:
-            raise self._verdict(error) from None
+            raise self._reaction(error.args[0]) from None
 
     def begin(self) -> None:
         self._transaction += 1
@@ -153,14 +160,14 @@ class KafkaTransactionalSink(KafkaSink):
         try:
             self._retried("abort_transaction", lambda s: self._producer.abort_transaction(s), self._deadline_s())
         except KafkaException as error:
-            if error.args[0].fatal() or error.args[0].code() in _FENCED:
-                raise self._verdict(error) from None
+            if error.args[0].fatal() or _is_fenced(error.args[0]):
+                raise self._reaction(error.args[0]) from None
             self._renew()
 
     def _recover(self, error: KafkaException) -> None:
         """Be ready for another transaction. Raises FatalError."""
-        if error.args[0].fatal() or error.args[0].code() in _FENCED:
-            raise self._verdict(error) from None
+        if error.args[0].fatal() or _is_fenced(error.args[0]):
+            raise self._reaction(error.args[0]) from None
         self._transaction += 1
         if error.args[0].txn_requires_abort():
             self._abort()
@@ -205,20 +212,25 @@ class KafkaTransactionalSink(KafkaSink):
             f"({self._commit_deadline_s:g} s); the records since the last commit are read again after a restart"
         )
 
-    def _verdict(self, error: KafkaException) -> StreamerError:
+    def _reaction(self, error: KafkaError) -> StreamerError:
         """What an error means that cannot be recovered from here."""
-        if error.args[0].code() in _FENCED:
-            return FatalError(
-                f"fenced: another process took the transactional id '{self._transactional_id}', or this one stood "
-                f"still for more than limits.transaction_timeout_s ({self._transaction_timeout_s:g} s); each process "
-                "needs a kafka.transactional_id (or group_instance_id) of its own"
-            )
-        reaction = self._failures.reaction(error.args[0])
+        if _is_fenced(error):
+            return self._fenced()
+        reaction = super()._reaction(error)
         if isinstance(reaction, TransientError):
             return TransientError(f"transactional id '{self._transactional_id}': {reason(error)}")
         return reaction
 
+    def _fenced(self) -> FatalError:
+        return FatalError(
+            f"fenced: another process took the transactional id '{self._transactional_id}', or this one stood still "
+            f"for more than limits.transaction_timeout_s ({self._transaction_timeout_s:g} s); each process needs a "
+            "kafka.transactional_id (or group_instance_id) of its own"
+        )
+
     def _outcome(self, error: KafkaError, topic: str) -> DeliveryOutcome:
+        if _is_fenced(error):
+            return self._fenced()
         outcome = super()._outcome(error, topic)
         if isinstance(outcome, Refused) or not isinstance(self._failures.reaction(error, topic), TransientError):
             return outcome
@@ -233,3 +245,8 @@ class KafkaTransactionalSink(KafkaSink):
                 on_delivered(outcome)
 
         super().send(message, of_this_transaction)
+
+
+def _is_fenced(error: KafkaError) -> bool:
+    """By its code, or where the client hides that behind "fatal", by its words."""
+    return error.code() in _FENCED or (error.fatal() and "fenced" in reason(error).lower())

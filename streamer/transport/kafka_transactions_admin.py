@@ -6,12 +6,21 @@ changes anything. Must not know: which transactional ids are ours, settings.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     ConfigResource,
@@ -54,30 +63,52 @@ class TransactionAdmin:
         stable = self._latest(ends, IsolationLevel.READ_COMMITTED)
         return {at: HeldBack(offset, ends[at]) for at, offset in stable.items() if offset < ends[at]}
 
-    def offsets_partition(self, group_id: str) -> Partition | None:
-        """Where the broker keeps the offsets of a group; None where this user may not see it."""
-        topics = self._client.list_topics(timeout=self._timeout_s).topics
-        if GROUP_OFFSETS not in topics or not topics[GROUP_OFFSETS].partitions:
-            return None
-        at = Partition(GROUP_OFFSETS, group_partition(group_id, len(topics[GROUP_OFFSETS].partitions)))
-        return at if at in self._latest([at], IsolationLevel.READ_UNCOMMITTED) else None
+    def offsets_held_back(self, group_id: str, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """Those of `partitions` whose offset of this group waits for the end of a transaction -> offset before it
+        (negative: none).
+
+        A member that reads committed records cannot take such a partition up.
+        """
+        waiting = [at for at, (_, error) in self._committed(group_id, partitions, stable=True).items() if error]
+        before = self._committed(group_id, waiting, stable=False)
+        return {at: offset for at, (offset, error) in before.items() if not error}
 
     def longest_timeout_ms(self) -> int | None:
         """The longest transaction timeout that every broker takes; None where it cannot be read."""
-        brokers = self._client.list_topics(timeout=self._timeout_s).brokers
-        resources = [ConfigResource(ResourceType.BROKER, str(number)) for number in brokers]
-        pending: Mapping[Any, Future[dict[str, Any]]] = self._client.describe_configs(
-            resources, request_timeout=self._timeout_s
-        )
         try:
+            brokers = self._client.list_topics(timeout=self._timeout_s).brokers
+            resources = [ConfigResource(ResourceType.BROKER, str(number)) for number in brokers]
+            pending: Mapping[Any, Future[dict[str, Any]]] = self._client.describe_configs(
+                resources, request_timeout=self._timeout_s
+            )
             return min(int(answer.result()[_LIMIT].value) for answer in pending.values())
         except (KafkaException, KeyError):
             return None
 
+    def _committed(
+        self, group_id: str, partitions: Collection[Partition], *, stable: bool
+    ) -> dict[Partition, tuple[int, bool]]:
+        """Committed offset, and whether it waits for a transaction."""
+        if not partitions:
+            return {}
+        wanted = ConsumerGroupTopicPartitions(group_id, [TopicPartition(at.topic, at.partition) for at in partitions])
+        pending = self._client.list_consumer_group_offsets(
+            [wanted], require_stable=stable, request_timeout=self._timeout_s
+        )
+        try:
+            answer = pending[group_id].result()
+        except KafkaException:
+            return {}
+        return {
+            Partition(one.topic, one.partition): (one.offset, one.error is not None)
+            for one in answer.topic_partitions
+            if one.error is None or one.error.code() == KafkaError.UNSTABLE_OFFSET_COMMIT
+        }
+
     def _latest(self, partitions: Collection[Partition], isolation: IsolationLevel) -> dict[Partition, int]:
         if not partitions:
             return {}
-        wanted = {TopicPartition(at.topic, at.partition): OffsetSpec.latest() for at in partitions}
+        wanted = {TopicPartition(at.topic, at.partition): OffsetSpec.latest() for at in partitions}  # type: ignore[no-untyped-call]
         pending: Mapping[TopicPartition, Future[ListOffsetsResultInfo]] = self._client.list_offsets(
             wanted, isolation_level=isolation, request_timeout=self._timeout_s
         )
@@ -88,16 +119,6 @@ class TransactionAdmin:
             except KafkaException:
                 continue
         return found
-
-
-def group_partition(group_id: str, partitions: int) -> int:
-    """Which of the partitions of __consumer_offsets holds a group: Java's String.hashCode without its sign bit, modulo
-    their number (GroupMetadataManager.partitionFor of Apache Kafka)."""
-    units = group_id.encode("utf-16-be")
-    hashed = 0
-    for at in range(0, len(units), 2):
-        hashed = (31 * hashed + int.from_bytes(units[at : at + 2])) & 0xFFFFFFFF
-    return (hashed & 0x7FFFFFFF) % partitions
 
 
 def take_over(
@@ -119,13 +140,17 @@ def take_over(
         "transaction.timeout.ms": timeout_ms,
         "message.timeout.ms": timeout_ms,
     }
-    producer = connect(Producer, configuration(bootstrap_servers, properties, ours))
+    # a fatal error would stand in the client's log, too
+    silent = logging.Logger("take_over", logging.CRITICAL + 1)
+    config = configuration(bootstrap_servers, properties, ours)
+    producer: Producer = connect(lambda config, logger: Producer(config, logger=silent), config)
     try:
         producer.init_transactions(timeout_s)
     except KafkaException as error:
         raise _refusal(bootstrap_servers, transactional_id, error) from None
     finally:
-        producer.close()
+        with suppress(KafkaException):  # a client that was refused says so once more
+            producer.close()
 
 
 def _refusal(bootstrap_servers: str, transactional_id: str, error: KafkaException) -> StreamerError:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -25,6 +25,7 @@ Answer = TypeVar("Answer")
 # what the broker calls a transaction that is not finished
 _OPEN_STATES = ("Ongoing", "PrepareCommit", "PrepareAbort")
 _PAUSE_S = 0.1
+_CAUSE = "Connection failed: "  # so begins the one complaint of kafka-python that names it
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,8 @@ class OpenTransaction:
     """A transaction that is not finished, as its coordinator knows it.
 
     `state`: Ongoing, PrepareCommit or PrepareAbort. `timeout_ms`: set by its producer; the broker aborts an Ongoing
-    one after it. `began_ms`: milliseconds since 1970. `partitions`: what it wrote to, offsets of a group among it.
+    one after it. `began_ms`: milliseconds since 1970. `partitions`: what it wrote to, a group's offsets among it, as
+    far as this user may see the topics.
     """
 
     transactional_id: str
@@ -45,7 +47,12 @@ class OpenTransaction:
     @property
     def holds_offsets(self) -> bool:
         """Whether offsets of a group wait for its end."""
-        return any(at.topic == GROUP_OFFSETS for at in self.partitions)
+        return len(self.records_at) < len(self.partitions)
+
+    @property
+    def records_at(self) -> tuple[Partition, ...]:
+        """Where it wrote records, offsets of a group left out."""
+        return tuple(at for at in self.partitions if at.topic != GROUP_OFFSETS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +170,26 @@ def transaction_list(bootstrap_servers: str, properties: Properties, timeout_s: 
         except KafkaError as error:
             for client in made:  # what an admin client that could not start leaves open
                 client.close()
-            why = complaints[-1] if complaints else _words(error)
+            why = next((one for one in complaints if one.startswith(_CAUSE)), _words(error))
             raise UsageError(f"the library kafka-python cannot reach {bootstrap_servers}: {why}") from None
         try:
             yield TransactionList(admin, timeout_s)
         finally:
             admin.close()
+
+
+@contextmanager
+def transaction_list_if_possible(
+    bootstrap_servers: str, properties: Properties, timeout_s: float
+) -> Iterator[tuple[TransactionList | None, str]]:
+    """A `transaction_list`; or None, and the reason why there is none."""
+    with ExitStack() as stack:
+        listed, limit = None, ""
+        try:
+            listed = stack.enter_context(transaction_list(bootstrap_servers, properties, timeout_s))
+        except UsageError as failure:
+            limit = str(failure)
+        yield listed, limit
 
 
 class _Complaints(logging.Handler):

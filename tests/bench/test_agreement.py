@@ -26,7 +26,7 @@ def compare(
         FacetVerdict("mood", (mood,), ours or reference["mood"], abstained=False),
         FacetVerdict("topic", topics, reference["topic"], abstained=False),
     )
-    return agreement([Verdict(facets, None, LABELS, truncated=False)], [reference], LABELS)
+    return agreement([Verdict(facets, (), LABELS, truncated=False)], [reference], LABELS)
 
 
 def test_equal_decisions() -> None:

@@ -209,6 +209,57 @@ def test_a_model_that_does_not_fit_fails_at_warm_up() -> None:
     classifier.close()
 
 
+def test_a_warm_up_that_gives_no_scores_leaves_the_engine_as_it_was() -> None:
+    backend = FacetRows()
+    classifier = make(backend)
+    backend.most_rows = 0
+    with pytest.raises(FatalError, match=r"label set 'set': warming up gave no scores \(engine_out_of_memory"):
+        classifier.warm_up([label_set(3)])
+    backend.most_rows = 1000
+    check(DOCUMENTS, run(classifier, DOCUMENTS).scores)
+    classifier.close()
+
+
+def test_a_label_set_too_big_for_the_device_is_refused_and_harms_nothing() -> None:
+    class Full(FacetRows):
+        def prepare(self, label_set: LabelSet) -> None:
+            if len(label_set.labels) > 10:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            super().prepare(label_set)
+
+    classifier = make(Full())
+    with pytest.raises(UsageError, match="label set 'set': the model runs out of memory on its labels; name fewer"):
+        classifier.warm_up([label_set(1), label_set(11)])
+    check(DOCUMENTS, run(classifier, DOCUMENTS).scores)
+    classifier.close()
+
+
+def test_label_sets_are_warmed_from_another_thread_while_windows_are_scored() -> None:
+    backend = FacetRows()
+    classifier = make(backend)
+    stop = threading.Event()
+    failures: list[Exception] = []
+
+    def warm() -> None:
+        size = 0
+        while not stop.is_set():
+            size = size % 50 + 1
+            try:
+                classifier.warm_up([label_set(size), label_set(size, size)])
+            except Exception as error:
+                failures.append(error)
+
+    thread = threading.Thread(target=warm)
+    thread.start()
+    for _ in range(200):
+        check(DOCUMENTS, run(classifier, DOCUMENTS).scores)
+    stop.set()
+    thread.join(10)
+    assert failures == []
+    assert len(backend.threads) == 1
+    classifier.close()
+
+
 def test_what_counts_as_out_of_memory() -> None:
     with pytest.raises(RuntimeError) as cpu:
         torch.empty(1 << 55)

@@ -10,7 +10,7 @@ import pytest
 
 from streamer.errors import DeliveryError, UsageError
 from streamer.records import Outbound, Partition
-from streamer.transport.base import DeliveryOutcome
+from streamer.transport.base import DeliveryOutcome, Offsets
 from streamer.transport.kafka_admin import create_topics, describe_cluster, topic_facts
 from streamer.transport.kafka_client import GroupProtocol, Properties
 from streamer.transport.kafka_sink import KafkaSink
@@ -34,6 +34,8 @@ class Deaf:
     def on_revoked(self, partitions: Collection[Partition]) -> None: ...
 
     def on_lost(self, partitions: Collection[Partition]) -> None: ...
+
+    def on_committed(self, offsets: Offsets) -> None: ...
 
 
 def source(bootstrap: str, topics: list[str], protocol: GroupProtocol, properties: Properties) -> KafkaSource:

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from streamer.errors import FatalError
 from streamer.records import Envelope, Outbound, Partition
+from streamer.transport.base import Offsets
 from streamer.transport.kafka_source import KafkaSource
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class Deaf:
     def on_revoked(self, partitions: Collection[Partition]) -> None: ...
 
     def on_lost(self, partitions: Collection[Partition]) -> None: ...
+
+    def on_committed(self, offsets: Offsets) -> None: ...
 
 
 def join(road: RoadBroker, topic: str, instance: str | None = None) -> KafkaSource:

@@ -79,7 +79,7 @@ def make_verdict(label_set: LabelSet) -> MakeVerdict:
         sentiment = FacetVerdict("sentiment", ("positive",) if topics else (), {"positive": 0.5}, not topics)
         verdict = Verdict(
             (sentiment, FacetVerdict("topic", topics, {"billing": 0.6, "outage": 0.4}, False)),
-            None,
+            (),
             label_set,
             truncated,
         )

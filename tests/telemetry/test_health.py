@@ -26,7 +26,7 @@ def health(clock: Clock) -> Health:
 def run_loop(health: Health, clock: Clock, seconds: int) -> None:
     for _ in range(seconds):
         clock.advance(1.0)
-        health.beat()
+        health.beat("poll")
 
 
 def test_alive_while_starting_however_long(health: Health, clock: Clock) -> None:
@@ -44,15 +44,28 @@ def test_a_loop_that_stands_still_is_not_alive(health: Health, clock: Clock) -> 
     clock.advance(0.5)
     report = health.alive()
     assert not report["ok"]
-    assert report["reasons"] == ["the loop stands still for 30.5 s (limit 30 s)"]
-    health.beat()
+    assert report["reasons"] == ["the loop stands still in 'start' for 30.5 s (limit 30 s)"]
+    health.beat("commit")
     assert health.alive() == {
         "ok": True,
         "reasons": [],
+        "stage": "commit",
         "beat_age_s": 0.0,
+        "longest_pause_s": 30.5,
         "engine_wait_s": None,
         "partitions": 0,
     }
+
+
+def test_the_stage_that_holds_the_loop_up_is_named(health: Health, clock: Clock) -> None:
+    health.started()
+    for stage in ("poll", "submit", "commit"):
+        clock.advance(0.04)
+        health.beat(stage)
+    clock.advance(31.0)
+    assert health.alive()["reasons"] == ["the loop stands still in 'commit' for 31 s (limit 30 s)"]
+    assert health.longest_pauses_s() == pytest.approx({"start": 0.04, "poll": 0.04, "submit": 0.04, "commit": 31.0})
+    assert health.ready()["longest_pause_s"] == 31.0
 
 
 def test_an_engine_that_stands_still_is_not_alive_though_the_loop_beats(health: Health, clock: Clock) -> None:

@@ -41,7 +41,7 @@ def health(clock: Clock) -> Health:
 
 @pytest.fixture
 def metrics(streams: tuple[Stream, ...]) -> PrometheusObserver:
-    return PrometheusObserver(streams=streams, wall_clock=time.time)
+    return PrometheusObserver(streams=streams, wall_clock=time.time, longest_pauses=dict)
 
 
 def make_server(health: Health, metrics: PrometheusObserver, port: int = 0) -> TelemetryServer:
@@ -83,7 +83,7 @@ def test_health_follows_the_loop(server: TelemetryServer, health: Health, clock:
     clock.advance(31.0)
     stuck = ask(server, "/healthz")
     assert stuck.status == 503
-    assert json.loads(stuck.body)["reasons"] == ["the loop stands still for 31.0 s (limit 30 s)"]
+    assert json.loads(stuck.body)["reasons"] == ["the loop stands still in 'start' for 31 s (limit 30 s)"]
 
 
 def test_metrics_are_what_the_observer_was_fed(server: TelemetryServer, metrics: PrometheusObserver) -> None:

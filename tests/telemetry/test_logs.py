@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeAlias
 import pytest
 import structlog
 
+from streamer.facets import LabelSet
 from streamer.records import Envelope, Partition, Reject
 from streamer.telemetry.logs import LogObserver, configure_logs, mask_secrets
 
@@ -233,7 +234,7 @@ def test_the_life_of_the_loop_is_logged(stream: io.StringIO, clock: Clock) -> No
     observer.consumed("posts.raw", 20)
     for _ in range(5):
         observer.published("tickets.raw", 0.1)
-    observer.committed(2)
+    observer.committed(2, 0.01)
     observer.revoked([Partition("tickets.raw", 0)], lost=False)
     observer.revoked([Partition("tickets.raw", 2)], lost=True)
     clock.advance(12.5)
@@ -254,7 +255,28 @@ def test_the_life_of_the_loop_is_logged(stream: io.StringIO, clock: Clock) -> No
         "rejected": 0,
         "dead_lettered": 0,
         "commits": 1,
+        "commit_failures": 0,
+        "rewinds": 0,
     }
+
+
+def test_what_becomes_of_commits_and_label_sets_is_logged(
+    stream: io.StringIO, clock: Clock, label_set: LabelSet
+) -> None:
+    configure_logs(level="info", form="json", stream=stream)
+    observer = LogObserver(clock=clock)
+    observer.committed(2, 0.01)
+    observer.commit_failed()
+    observer.rewound("the transaction was aborted")
+    observer.reloaded({"tickets": label_set})
+    observer.reload_failed("labels.yaml: not YAML")
+    observer.stopped()
+
+    rewound, reloaded, failed, stopped = lines(stream)
+    assert (rewound["level"], rewound["reason"]) == ("warning", "the transaction was aborted")
+    assert (reloaded["level"], reloaded["versions"]) == ("info", {"tickets": label_set.version})
+    assert (failed["level"], failed["reason"]) == ("error", "labels.yaml: not YAML")
+    assert (stopped["commits"], stopped["commit_failures"], stopped["rewinds"]) == (1, 1, 1)
 
 
 def test_rejects_are_counted_once_a_second_and_never_quoted(
@@ -263,19 +285,19 @@ def test_rejects_are_counted_once_a_second_and_never_quoted(
     configure_logs(level="info", form="json", stream=stream)
     observer = LogObserver(clock=clock)
     observer.rejected(make_reject("tickets.raw", 41, "bad_json"))
-    observer.beat()
+    observer.beat("poll")
     for offset in range(42, 542):
         observer.rejected(make_reject("tickets.raw", offset, "bad_json"))
-        observer.beat()
+        observer.beat("poll")
     observer.rejected(make_reject("posts.raw", 7, "null_value"))
     clock.advance(0.9)
-    observer.beat()
+    observer.beat("poll")
     assert len(lines(stream)) == 1
     clock.advance(0.2)
-    observer.beat()
-    observer.beat()
+    observer.beat("poll")
+    observer.beat("poll")
     clock.advance(5.0)
-    observer.beat()
+    observer.beat("poll")
     observer.rejected(make_reject("posts.raw", 8, "no_text"))
     observer.stopped()
 

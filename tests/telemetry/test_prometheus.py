@@ -22,7 +22,7 @@ MODEL = ModelInfo(name="small", revision="abc123", device="cpu", dtype="float32"
 
 @pytest.fixture
 def observer(streams: tuple[Stream, ...]) -> PrometheusObserver:
-    return PrometheusObserver(streams=streams, wall_clock=lambda: 1_700_000_000.0)
+    return PrometheusObserver(streams=streams, wall_clock=lambda: 1_700_000_000.0, longest_pauses=dict)
 
 
 def scrape(observer: PrometheusObserver) -> Series:
@@ -47,7 +47,6 @@ def test_counts_records_by_topic(observer: PrometheusObserver, make_reject: Make
     observer.dead_lettered("tickets.raw")
     observer.published("tickets.raw", None)
     observer.published("tickets.raw", 0.2)
-    observer.committed(partitions=12)
 
     assert value(observer, "records_consumed_total", topic="tickets.raw") == 503
     assert value(observer, "records_consumed_total", topic="posts.raw") == 0
@@ -55,7 +54,30 @@ def test_counts_records_by_topic(observer: PrometheusObserver, make_reject: Make
     assert value(observer, "records_rejected_total", topic="posts.raw", code="null_value") == 1
     assert value(observer, "records_dead_lettered_total", topic="tickets.raw") == 1
     assert value(observer, "records_published_total", topic="tickets.raw") == 2
-    assert value(observer, "commits_total") == 1
+
+
+def test_commits_are_timed_and_failures_counted(observer: PrometheusObserver) -> None:
+    for name in ("commits_total", "commit_failures_total", "rewinds_total", "commit_seconds_count"):
+        assert value(observer, name) == 0
+    observer.committed(12, 0.02)
+    observer.committed(1, 0.3)
+    observer.commit_failed()
+    observer.rewound("a reason that is no label")
+
+    assert value(observer, "commits_total") == 2
+    assert value(observer, "commit_seconds_sum") == pytest.approx(0.32)
+    assert value(observer, "commit_seconds_bucket", le="0.025") == 1
+    assert value(observer, "commit_failures_total") == 1
+    assert value(observer, "rewinds_total") == 1
+    assert "a reason" not in observer.render().decode()
+
+
+def test_the_longest_pauses_are_asked_for_when_scraped(streams: tuple[Stream, ...]) -> None:
+    pauses = {"poll": 0.051}
+    observer = PrometheusObserver(streams=streams, wall_clock=time.time, longest_pauses=lambda: pauses)
+    assert value(observer, "loop_longest_pause_seconds", stage="poll") == 0.051
+    pauses["commit"] = 31.0
+    assert value(observer, "loop_longest_pause_seconds", stage="commit") == 31.0
 
 
 def test_latency_is_a_histogram_by_topic(observer: PrometheusObserver) -> None:
@@ -172,8 +194,47 @@ def test_what_is_served_is_told_and_replaced(observer: PrometheusObserver, label
     assert value(observer, "label_set_info", name="tickets", version=changed.version) == 1
 
 
+def test_reloads_move_the_version_and_are_counted(streams: tuple[Stream, ...], label_set: LabelSet) -> None:
+    now_s = [1_700_000_000.0]
+    observer = PrometheusObserver(streams=streams, wall_clock=lambda: now_s[0], longest_pauses=dict)
+    observer.serving(MODEL, [label_set])
+    assert value(observer, "reloads_total") == value(observer, "reload_failures_total") == 0
+    assert value(observer, "last_reload_success_timestamp_seconds") == now_s[0]
+
+    now_s[0] += 60
+    observer.reload_failed("labels.yaml: not YAML")
+    assert value(observer, "reload_failures_total") == 1
+    assert value(observer, "last_reload_success_timestamp_seconds") == now_s[0] - 60
+    assert value(observer, "label_set_info", name="tickets", version=label_set.version) == 1
+
+    changed = LabelSet("tickets", label_set.facets[:1])
+    observer.reloaded({"tickets": changed})
+    assert value(observer, "reloads_total") == 1
+    assert value(observer, "last_reload_success_timestamp_seconds") == now_s[0]
+    assert value(observer, "label_set_info", name="tickets", version=label_set.version) is None
+    assert value(observer, "label_set_info", name="tickets", version=changed.version) == 1
+
+
+def test_series_of_labels_end_one_reload_after_the_labels(
+    observer: PrometheusObserver, make_verdict: MakeVerdict, label_set: LabelSet
+) -> None:
+    def outages() -> float | None:
+        return value(observer, "labels_total", topic="tickets.raw", facet="topic", label="outage")
+
+    observer.serving(MODEL, [label_set])
+    first, second = (LabelSet("tickets", label_set.facets[:1], prompt=prompt) for prompt in ("one", "two"))
+    observer.reloaded({"tickets": first})
+    observer.labelled([make_verdict("tickets.raw", 0, ("outage",), False)])  # read before the reload
+    assert outages() == 1
+    observer.reloaded({"tickets": second})
+    assert outages() is None
+    assert value(observer, "labels_total", topic="tickets.raw", facet="sentiment", label="positive") == 1
+    observer.reloaded({"tickets": label_set})
+    assert outages() == 0
+
+
 def test_two_observers_share_nothing(streams: tuple[Stream, ...]) -> None:
-    one, other = (PrometheusObserver(streams=streams, wall_clock=time.time) for _ in range(2))
+    one, other = (PrometheusObserver(streams=streams, wall_clock=time.time, longest_pauses=dict) for _ in range(2))
     one.consumed("tickets.raw", 1)
     assert value(other, "records_consumed_total", topic="tickets.raw") == 0
 

@@ -9,6 +9,7 @@ import pytest
 
 from streamer.errors import TransientError, UsageError
 from streamer.records import Envelope, Outbound, Partition
+from streamer.transport.base import Offsets
 from streamer.transport.embedded import EmbeddedBroker
 from streamer.transport.kafka_client import Properties
 from streamer.transport.kafka_sink import KafkaSink
@@ -23,6 +24,8 @@ class Deaf:
     def on_revoked(self, partitions: Collection[Partition]) -> None: ...
 
     def on_lost(self, partitions: Collection[Partition]) -> None: ...
+
+    def on_committed(self, offsets: Offsets) -> None: ...
 
 
 def make(bootstrap_servers: str, topic: str, properties: Properties) -> KafkaSource:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from streamer.records import Envelope, Outbound, Partition
+from streamer.transport.base import Offsets
 from streamer.transport.kafka_client import GroupProtocol
 from streamer.transport.kafka_source import KafkaSource
 
@@ -43,6 +44,8 @@ class Member:
         self.revoked |= set(partitions)
         self.held -= set(partitions)
         self.source.commit({at: next_ for at, next_ in self.done().items() if at in partitions}, wait=True)
+
+    def on_committed(self, offsets: Offsets) -> None: ...
 
     def on_lost(self, partitions: Collection[Partition]) -> None:
         self.lost |= set(partitions)

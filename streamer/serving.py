@@ -1,0 +1,87 @@
+"""The loop with everything around it: telemetry, a warm model, label sets that may change.
+
+Enters: Settings and a connection. Leaves: labelled records, until asked to stop. Must not know: concrete classes, which
+app.py names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from threading import Event
+
+from streamer.app import (
+    Connection,
+    build_classifier,
+    build_delivery,
+    build_pipeline,
+    build_source,
+    require_topics,
+    take_up_topics,
+)
+from streamer.engine.base import ModelInfo
+from streamer.observe import Observer, Observers
+from streamer.reload import reloading
+from streamer.settings import Settings
+from streamer.telemetry.bundle import Telemetry
+
+
+def serve(
+    settings: Settings,
+    *,
+    connection: Connection,
+    stop: Event,
+    observers: Sequence[Observer],
+    settings_path: Path | None,
+    on_model: Callable[[ModelInfo], object] = lambda info: None,
+) -> None:
+    """Label records until `stop` is set: what `streamer run` and `streamer demo` both do.
+
+    `settings_path` is read again while running, None for never. `on_model` is told what was loaded, before the first
+    record is read. Raises UsageError for what the user can mend, FatalError or TransientError for what stopped the
+    work.
+    """
+    topics = require_topics(settings, connection, known=())
+    label_sets = settings.build_label_sets()
+    streams = settings.build_streams()
+    http = settings.http
+    with ExitStack() as running:
+        telemetry = running.enter_context(
+            Telemetry(
+                streams=streams,
+                address=(http.host, http.port) if http.enabled else None,
+                stuck_after_s=http.stuck_after_s,
+                engine_stuck_after_s=http.engine_stuck_after_s,
+            )
+        )
+        classifier = build_classifier(settings.model, max_tokens=settings.batching.max_tokens)
+        running.callback(classifier.close)
+        classifier.warm_up(list(label_sets.values()))
+        telemetry.serving(classifier.describe(), list(label_sets.values()))
+        on_model(classifier.describe())
+        observer = Observers(telemetry.observer, *observers)
+        source = build_source(settings, connection)
+        delivery = build_delivery(settings, connection=connection, source=source, topics=topics, observer=observer)
+        reload = running.enter_context(
+            reloading(
+                settings,
+                path=settings_path,
+                label_sets=label_sets,
+                take_up_topics=partial(take_up_topics, connection=connection, known=topics),
+                warm_up=classifier.warm_up,
+                failed=observer.reload_failed,
+            )
+        )
+        pipeline = build_pipeline(
+            settings,
+            source=source,
+            delivery=delivery,
+            streams=streams,
+            classifier=classifier,
+            label_sets=label_sets,
+            observer=observer,
+            reload=reload,
+        )
+        pipeline.run(stop)

@@ -1,0 +1,149 @@
+"""Metrics of the work itself: records by topic, labels given, windows and device batches.
+
+Enters: hooks of `observe.Observer`. Leaves: series in a Registry. Must not know: who scrapes, consumer groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from prometheus_client import Histogram
+
+from streamer.engine.base import EngineFacts
+from streamer.facets import LabelSet
+from streamer.observe import Observer
+from streamer.records import Envelope, Reject, Stream, Verdict
+from streamer.telemetry.prometheus_series import Children, Registry
+
+# from one batch on an idle GPU to a backlog of hours
+_LATENCY_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
+_ENGINE_BUCKETS_S = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_WINDOW_BUCKETS_DOCUMENTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
+
+
+class WorkMetrics(Observer):
+    """Counts records and what the engine did with them; the series of `streams` start at 0."""
+
+    def __init__(self, registry: Registry, *, streams: Sequence[Stream]) -> None:
+        self._streams = tuple(streams)
+        self._labels_served: set[tuple[str, ...]] = set()
+        self._facets_served: set[tuple[str, ...]] = set()
+        self._define_records(registry)
+        self._define_engine(registry)
+        for stream in streams:
+            topic = (stream.topic,)
+            for by_topic in (self._consumed, self._published, self._dead_lettered, self._truncated):
+                by_topic[topic].inc(0)
+            _ = self._latency[topic]  # a histogram starts at 0 once its child exists
+
+    def _define_records(self, registry: Registry) -> None:
+        topic = ("topic",)
+        self._consumed = registry.counter("records_consumed", "Records read from the input topic.", topic)
+        self._published = registry.counter("records_published", "Outputs acknowledged, by input topic.", topic)
+        self._rejected = registry.counter("records_rejected", "Records that cannot be labelled.", ("topic", "code"))
+        self._dead_lettered = registry.counter("records_dead_lettered", "Dead letters acknowledged.", topic)
+        self._truncated = registry.counter("records_truncated", "Records labelled by their beginning alone.", topic)
+        self._labels = registry.counter("labels", "Labels given.", ("topic", "facet", "label"))
+        self._abstained = registry.counter("abstentions", "Verdicts that gave no label for doubt.", ("topic", "facet"))
+        self._latency: Children[Histogram] = Children(
+            registry.histogram(
+                "latency_seconds",
+                "From the timestamp of the input to the acknowledgement of its output.",
+                topic,
+                _LATENCY_BUCKETS_S,
+            )
+        )
+
+    def _define_engine(self, registry: Registry) -> None:
+        self._window = registry.histogram(
+            "window_documents", "Documents handed to the engine together.", (), _WINDOW_BUCKETS_DOCUMENTS
+        )
+        self._engine_s = registry.histogram(
+            "engine_seconds",
+            "From handing a window to the engine until it came back, waiting included.",
+            (),
+            _ENGINE_BUCKETS_S,
+        )
+        self._batches = registry.counter("batches", "Device batches run.", ())[()]
+        self._tokens = registry.counter("tokens", "Tokens scored, padding left out.", ())[()]
+        self._padded_tokens = registry.counter("padded_tokens", "Tokens the device worked on, padding included.", ())[
+            ()
+        ]
+        self._stage_s = registry.counter("stage_seconds", "Seconds of work by stage.", ("stage",))
+        self._stage_records = registry.counter("stage_records", "Records worked on by stage.", ("stage",))
+
+    def serving(self, label_sets: Collection[LabelSet]) -> None:
+        """The series of these label sets start at 0; those of label sets replaced earlier than the last ones end.
+
+        What was replaced last stays: records under way may still be counted by it.
+        """
+        by_name = {label_set.name: label_set for label_set in label_sets}
+        facets: set[tuple[str, ...]] = set()
+        labels: set[tuple[str, ...]] = set()
+        for stream in self._streams:
+            for facet in by_name[stream.label_set].facets:
+                facets.add((stream.topic, facet.name))
+                labels.update((stream.topic, facet.name, label.name) for label in facet.labels)
+        self._abstained.keep(facets | self._facets_served)
+        self._labels.keep(labels | self._labels_served)
+        for children, served in ((self._abstained, facets), (self._labels, labels)):
+            for values in served:
+                children[values].inc(0)
+        self._facets_served, self._labels_served = facets, labels
+
+    def reloaded(self, label_sets: Mapping[str, LabelSet]) -> None:
+        self.serving(label_sets.values())
+
+    def consumed(self, topic: str, records: int) -> None:
+        self._consumed[topic,].inc(records)
+
+    def rejected(self, envelope: Envelope[Reject]) -> None:
+        self._rejected[envelope.position.topic, envelope.payload.code].inc()
+
+    def submitted(self, documents: int) -> None:
+        self._window.observe(documents)
+
+    def scored(self, facts: EngineFacts, engine_s: float) -> None:
+        self._engine_s.observe(engine_s)
+        self._batches.inc(facts.batches)
+        self._tokens.inc(facts.tokens)
+        self._padded_tokens.inc(facts.padded_tokens)
+        self.stage("tokenise", facts.tokenise_s, facts.documents)
+        self.stage("forward", facts.forward_s, facts.documents)
+
+    def labelled(self, envelopes: Sequence[Envelope[Verdict]]) -> None:
+        # a window gives few distinct keys many times: count in plain dicts, touch each counter once
+        labels: dict[tuple[str, ...], int] = {}
+        abstained: dict[tuple[str, ...], int] = {}
+        truncated: dict[tuple[str, ...], int] = {}
+        for envelope in envelopes:
+            topic, verdict = envelope.position.topic, envelope.payload
+            for facet in verdict.facets:
+                for label in facet.labels:
+                    _add_one(labels, (topic, facet.name, label))
+                if facet.abstained:
+                    _add_one(abstained, (topic, facet.name))
+            if verdict.truncated:
+                _add_one(truncated, (topic,))
+        counted = ((self._labels, labels), (self._abstained, abstained), (self._truncated, truncated))
+        for children, counts in counted:
+            for key, count in counts.items():
+                children[key].inc(count)
+
+    def published(self, topic: str, latency_s: float | None) -> None:
+        self._published[topic,].inc()
+        if latency_s is not None:
+            # a producer's clock ahead of ours must not make the sum fall, which reads as a restart
+            self._latency[topic,].observe(max(latency_s, 0.0))
+
+    def dead_lettered(self, topic: str) -> None:
+        self._dead_lettered[topic,].inc()
+
+    def stage(self, name: str, seconds: float, records: int) -> None:
+        self._stage_s[name,].inc(seconds)
+        self._stage_records[name,].inc(records)
+
+
+def _add_one(counts: dict[Any, int], key: tuple[str, ...]) -> None:
+    counts[key] = counts.get(key, 0) + 1
