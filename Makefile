@@ -9,7 +9,7 @@ TORCH_INDEX ?=
 BROKERS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test check lint types format schemas kafka-up kafka-down kafka-status bench model load-backlog wheel clean
+.PHONY: help demo install test check lint types format schemas kafka-up kafka-down kafka-status bench model load-backlog load-faults load-network load-sigterm wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -76,6 +76,18 @@ model: $(VENV)/.test  ## train the bundled model: CORPUS=file.parquet WORDNET=fo
 
 load-backlog: $(VENV)/.test  ## 200,000 records through Apache Kafka: memory flat, none lost
 	$(BIN)/python -m load_tests.backlog
+
+load-faults: $(VENV)/.test  ## kills, pauses and rebalances, three brokers, 100,000 records, either delivery: none lost
+	$(BIN)/python -m load_tests.faults.run --delivery exactly_once
+	$(BIN)/python -m load_tests.faults.run --delivery at_least_once
+
+load-network: $(VENV)/.test  ## the same through a bad network (toxiproxy, built by Go)
+	$(BIN)/python -m load_tests.faults.network --delivery exactly_once
+	$(BIN)/python -m load_tests.faults.network --delivery at_least_once
+
+load-sigterm: $(VENV)/.test  ## 20 stops under load: drained, committed, exit code 0
+	$(BIN)/python -m load_tests.faults.sigterm --delivery exactly_once
+	$(BIN)/python -m load_tests.faults.sigterm --delivery at_least_once
 
 wheel: $(VENV)/.test  ## build the wheel: model and demo inside
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .

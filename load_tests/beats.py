@@ -31,6 +31,7 @@ import orjson
 import typer
 
 from streamer.app import connect
+from streamer.errors import StreamerError
 from streamer.observe import Observer
 from streamer.records import Partition
 from streamer.serving import serve
@@ -173,6 +174,9 @@ def main(
         try:
             with onlooker.looking(beats):
                 serve(settings, connection=connection, stop=stop, observers=[beats], settings_path=config)
+        except StreamerError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise typer.Exit(1) from None
         finally:
             pauses.write_bytes(beats.report())
 

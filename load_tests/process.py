@@ -16,7 +16,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,8 @@ class StreamerRun:
             with urllib.request.urlopen(f"{self._url}/metrics", timeout=REQUEST_S) as answer:  # noqa: S310 - our own port
                 families = text_string_to_metric_families(answer.read().decode())
         except (urllib.error.URLError, ConnectionError) as error:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(LEAVE_S)  # its port closes before it ends
             self._still_there(time.monotonic() + REQUEST_S, "")
             raise LoadTestError(f"streamer does not answer a scrape: {error}") from None
         return [one for family in families for one in family.samples]

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from streamer import __version__
 from streamer.dlq.command import dlq_app
-from streamer.replay_command import replay
+from streamer.replay.command import replay
 from streamer.signals import stop_on_signals
 
 app = typer.Typer(
@@ -88,16 +88,16 @@ def check(
 ) -> None:
     """Validate settings, label sets, model, broker and topics, and say what to change."""
     from streamer.app import REACH_TIMEOUT_S, connect
-    from streamer.check import check_settings, show_report
+    from streamer.check.abort import abort_transactions
+    from streamer.check.run import check_settings, show_report
     from streamer.errors import UsageError
     from streamer.settings import load_settings
     from streamer.telemetry.logs import configure_logs
-    from streamer.transactions_abort import abort_transactions
 
     settings = load_settings(config)
     configure_logs(level="error", form="console", stream=sys.stderr)
     if explain is not None or topic is not None or as_json:
-        from streamer.explain_show import run_explain
+        from streamer.check.explain_show import run_explain
 
         run_explain(settings, source=explain, topic=topic, stdin=sys.stdin.buffer, console=Console(), as_json=as_json)
         return

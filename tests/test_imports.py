@@ -50,8 +50,8 @@ ALLOWED: dict[str, set[str]] = {
     "streamer.delivery": VOCABULARY | {"streamer.offsets", "streamer.observe", "streamer.transport.base"},
     "streamer.transactions": VOCABULARY
     | {"streamer.delivery", "streamer.offsets", "streamer.observe", "streamer.transport.base"},
-    "streamer.replay_report": set(),
-    "streamer.replay_compare": VOCABULARY | {"streamer.replay_report"},
+    "streamer.replay.report": set(),
+    "streamer.replay.compare": VOCABULARY | {"streamer.replay.report"},
     "streamer.signals": set(),
     "streamer.pipeline": VOCABULARY
     | {
@@ -138,7 +138,7 @@ def test_only_its_owner_imports_a_heavy_library(module: str) -> None:
         ("streamer.cli", "confluent_kafka"),
         ("streamer.cli", "pydantic"),
         ("streamer.cli", "torch"),
-        ("streamer.replay_command", "confluent_kafka"),
+        ("streamer.replay.command", "confluent_kafka"),
         ("streamer.cli", "transformers"),
     ],
 )

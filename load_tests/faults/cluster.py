@@ -12,7 +12,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,16 +71,6 @@ class Cluster:
 
     def _first_port(self, node: int) -> int:
         return int(self.environment["KAFKA_PORT"]) + NODE_PORTS * (node - 1)
-
-    def await_whole(self, timeout_s: float) -> None:
-        deadline_s = time.monotonic() + timeout_s
-        while True:
-            with suppress(KafkaException):
-                if self.whole():
-                    return
-            if time.monotonic() > deadline_s:
-                raise LoadTestError(f"the brokers' replicas were not in sync after {timeout_s:g} s")
-            time.sleep(PAUSE_S)
 
     def _admin(self) -> AdminClient:
         return AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})

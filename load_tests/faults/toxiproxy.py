@@ -68,9 +68,9 @@ class Toxiproxy:
 
 
 @contextmanager
-def toxiproxy(log: Path) -> Iterator[Toxiproxy]:
-    """A server of our own; it does not outlive the context."""
-    binary, port = _binary(), free_port()
+def toxiproxy(log: Path, tools: Path = TOOLS) -> Iterator[Toxiproxy]:
+    """A server of our own, from the folder `tools`, where Go builds it once; it does not outlive the context."""
+    binary, port = _binary(tools), free_port()
     with log.open("wb") as output:
         server = subprocess.Popen([binary, "-port", str(port)], stdout=output, stderr=subprocess.STDOUT)
     try:
@@ -97,14 +97,13 @@ def _await(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
             time.sleep(PAUSE_S)
 
 
-def _binary() -> Path:
-    """Where the server is; built once, by Go."""
-    binary = TOOLS / "server"
+def _binary(tools: Path) -> Path:
+    binary = tools / "server"
     if binary.exists():
         return binary
     if shutil.which("go") is None:
         raise LoadTestError("go is missing; install Go 1.21 or newer, it builds toxiproxy")
-    environment = {**os.environ, "GOBIN": str(TOOLS)}
+    environment = {**os.environ, "GOBIN": str(tools)}
     built = subprocess.run(["go", "install", PACKAGE], capture_output=True, text=True, check=False, env=environment)
     if built.returncode != 0:
         raise LoadTestError(f"toxiproxy could not be built: {' '.join(built.stderr.split())[-300:]}")

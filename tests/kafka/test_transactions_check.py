@@ -16,12 +16,12 @@ import pytest
 import yaml
 
 from streamer.app import Connection
-from streamer.check_transactions import check_transactions
+from streamer.check.abort import abort_transactions
+from streamer.check.findings import Finding, Level
+from streamer.check.transactions import check_transactions
 from streamer.errors import UsageError
-from streamer.findings import Finding, Level
 from streamer.records import Partition
 from streamer.settings import Settings, build_settings
-from streamer.transactions_abort import abort_transactions
 from streamer.transport.kafka_client import Properties
 from streamer.transport.kafka_transactions_admin import TransactionAdmin
 

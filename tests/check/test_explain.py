@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from streamer.__main__ import main
+from streamer.check.explain import Explanation, explain_file, explain_value, less
+from streamer.check.explain_show import SHOWN_CHARACTERS, explanation_json, show_explanation
 from streamer.decide import decide
 from streamer.decode import Decoder
 from streamer.encode import DEAD_LETTER_HEADER
 from streamer.engine.base import Classifier
 from streamer.engine.fake import FakeClassifier
 from streamer.errors import UsageError
-from streamer.explain import Explanation, explain_file, explain_value, less
-from streamer.explain_show import SHOWN_CHARACTERS, explanation_json, show_explanation
 from streamer.facets import Facet, Kind, Label, LabelSet, Route
 from streamer.records import Document, Envelope, Position, Reject, Scores, Stream, Verdict
 from streamer.settings import Settings, build_settings
@@ -274,7 +274,7 @@ def test_standard_input_and_files_that_cannot_be_read(tmp_path: Path, monkeypatc
     for path in (tmp_path, tmp_path / "none.json"):
         with pytest.raises(UsageError, match="--explain takes a file that holds one record's value"):
             explain_file(several(1), source=path, topic=None, stdin=io.BytesIO())
-    monkeypatch.setattr("streamer.explain.MOST_BYTES", 10)
+    monkeypatch.setattr("streamer.check.explain.MOST_BYTES", 10)
     with pytest.raises(UsageError, match="larger than 10 bytes"):
         explain_file(several(1), source=Path("-"), topic=None, stdin=io.BytesIO(b"x" * 11))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from streamer.records import Outbound
-from streamer.replay_run import SideSink
+from streamer.replay.run import SideSink
 from streamer.transport.base import DeliveryOutcome, OnDelivered
 
 EVENT = Outbound("tickets.billing", b"k", b"{}", (), 5, dead_letter=False)

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from streamer.app import Connection, topics_of
-from streamer.check_transactions import check_transactions
+from streamer.check.findings import Finding, error, ok, told_by, warning
+from streamer.check.transactions import check_transactions
 from streamer.errors import UsageError
 from streamer.feed import QUIET, create_command
-from streamer.findings import Finding, error, ok, told_by, warning
 from streamer.settings import Settings
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from streamer.check.explain import ExplainedFacet, ExplainedRoute, Explanation, explain_file
 from streamer.dlq.show import printable
 from streamer.errors import UsageError
-from streamer.explain import ExplainedFacet, ExplainedRoute, Explanation, explain_file
 from streamer.facets import Kind
 from streamer.records import Reject
 from streamer.settings import Settings

@@ -7,7 +7,7 @@ import io
 import orjson
 from rich.console import Console
 
-from streamer.replay_report import WIDEST, FacetChange, Move, Report, RouteMove, SideFacts, show_report
+from streamer.replay.report import WIDEST, FacetChange, Move, Report, RouteMove, SideFacts, show_report
 
 ODD = "[red]x[/red]\x1b[2J\n" + "y" * 200
 REPORT = Report(

@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 import pytest
 
 from streamer.app import Connection
-from streamer.check_kafka import check_broker, check_times
-from streamer.findings import Finding, Level
+from streamer.check.cluster import check_broker, check_times
+from streamer.check.findings import Finding, Level
 from streamer.settings import Settings, build_settings
 
 Broker: TypeAlias = Any  # a RoadBroker of conftest.py

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from streamer.app import Connection
-from streamer.check_transactions import Ours, age_s, ours_of, shown, spell
+from streamer.check.transactions import Ours, age_s, ours_of, shown, spell
 from streamer.errors import UsageError
 from streamer.feed import QUIET
 from streamer.settings import Settings

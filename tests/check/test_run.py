@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 
 from streamer.app import Connection
-from streamer.check import Report, check_settings, sample_texts, show_report
+from streamer.check.findings import Finding, Level, error, ok, told_by, warning
+from streamer.check.run import Report, check_settings, sample_texts, show_report
 from streamer.engine.fake import FakeClassifier
-from streamer.findings import Finding, Level, error, ok, told_by, warning
 from streamer.settings import Settings, build_settings
 
 SECRET = "hunter2-and-more"  # noqa: S105 - must not be shown
@@ -154,7 +154,7 @@ def test_a_sample_that_the_device_cannot_hold_is_an_error(monkeypatch: pytest.Mo
     classifier = FakeClassifier(
         window_tokens=512, max_tokens=10_000, window_s=0, record_s=0, out_of_memory=sample_texts()[:1]
     )
-    monkeypatch.setattr("streamer.check.build_classifier", lambda model, max_tokens: classifier)
+    monkeypatch.setattr("streamer.check.run.build_classifier", lambda model, max_tokens: classifier)
     finding = only(check_settings(settings(), connection=None), Level.ERROR)
     assert "the sample could not be scored: the model ran out of memory" in finding.what
     assert finding.advice == "lower batching.max_tokens"

@@ -19,9 +19,9 @@ from rich.text import Text
 from streamer.app import REACH_TIMEOUT_S, Connection, connect
 from streamer.bounds import parse_bound
 from streamer.errors import UsageError
-from streamer.replay import Plan, plan_replay, require_topics, take_up
-from streamer.replay_report import Report, show_report
-from streamer.replay_run import Outcome, compare, replay
+from streamer.replay.plan import Plan, plan_replay, require_topics, take_up
+from streamer.replay.report import Report, show_report
+from streamer.replay.run import Outcome, compare, replay
 from streamer.settings import Settings, load_settings
 from streamer.terminal import progress_bar
 

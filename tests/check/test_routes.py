@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.check_routes import check_routes
+from streamer.check.findings import Finding, Level
+from streamer.check.routes import check_routes
 from streamer.decide import routes_of
 from streamer.facets import Facet, Kind, Label, LabelSet, Route
-from streamer.findings import Finding, Level
 from streamer.records import FacetVerdict
 
 LABELS = (Label("billing"), Label("outage"))

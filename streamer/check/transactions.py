@@ -17,10 +17,10 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from streamer.app import Connection, topics_of
-from streamer.check_delivery import check_transactional_producer
+from streamer.check.delivery import check_transactional_producer
+from streamer.check.findings import Finding, error, ok, warning
 from streamer.errors import UsageError
 from streamer.feed import QUIET
-from streamer.findings import Finding, error, ok, warning
 from streamer.records import Partition
 from streamer.settings import Settings
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from streamer.app import Connection
-from streamer.check_delivery import check_delivery, check_transactional_producer
-from streamer.findings import Finding, Level
+from streamer.check.delivery import check_delivery, check_transactional_producer
+from streamer.check.findings import Finding, Level
 from streamer.settings import Settings, build_settings
 from streamer.transport.kafka_client import Properties
 from streamer.transport.kafka_transactions_admin import TransactionAdmin

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from streamer.app import Connection
+from streamer.check.findings import Finding, error, ok, told_by, warning
 from streamer.errors import StreamerError
-from streamer.findings import Finding, error, ok, told_by, warning
 from streamer.settings import Settings
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.replay_compare import MOST_FACETS, TOP, Comparison, Side
-from streamer.replay_report import FacetChange, Move, Report, RouteMove
+from streamer.replay.compare import MOST_FACETS, TOP, Comparison, Side
+from streamer.replay.report import FacetChange, Move, Report, RouteMove
 
 ROOT = Path(__file__).parents[1]
 RANGES = {0: range(100), 1: range(50, 60)}
@@ -232,8 +232,8 @@ def test_a_full_disk_is_told_in_one_line() -> None:
     code = """
 import resource
 from streamer.errors import FatalError
-from streamer.replay_compare import Comparison
-from tests.test_replay_compare import event
+from streamer.replay.compare import Comparison
+from tests.replay.test_compare import event
 resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
 with Comparison(topic="raw", ranges={0: range(1000)}) as comparison:
     try:

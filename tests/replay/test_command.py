@@ -59,7 +59,7 @@ def test_wrong_usage_is_told_in_one_line(replay: Replay, arguments: tuple[str, .
 
 
 def test_a_cluster_that_is_away_is_told_in_one_line(replay: Replay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streamer.replay.REACH_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("streamer.replay.plan.REACH_TIMEOUT_S", 0.5)
     code, out, err = replay("--to", "side", "--since", "2h")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "cannot reach Kafka at 127.0.0.1:1" in err

@@ -55,7 +55,7 @@ def replay(
     Exit code 0: all was labelled, or there was nothing to label. 1: failed.
     2: wrong usage. 130: stopped before the end.
     """
-    from streamer.replay_job import Wish, run_replay
+    from streamer.replay.job import Wish, run_replay
     from streamer.signals import stop_on_signals
     from streamer.telemetry.logs import configure_logs
 

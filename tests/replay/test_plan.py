@@ -9,7 +9,7 @@ import pytest
 
 from streamer.errors import UsageError
 from streamer.records import Partition
-from streamer.replay import Plan, plan_replay, take_up
+from streamer.replay.plan import Plan, plan_replay, take_up
 from streamer.settings import Settings, build_settings
 from streamer.transport.kafka_range import Range
 from streamer.transport.replay_group import Progress, ReplayGroup

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from streamer.app import Connection
+from streamer.check.abort import abort_transactions
 from streamer.errors import UsageError
 from streamer.settings import Settings, build_settings
-from streamer.transactions_abort import abort_transactions
 
 
 def settings(**kafka: Any) -> Settings:

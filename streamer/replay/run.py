@@ -17,9 +17,9 @@ from streamer.app import REACH_TIMEOUT_S, Connection, build_classifier, build_pi
 from streamer.delivery import AtLeastOnce
 from streamer.observe import Observer
 from streamer.records import Envelope, Outbound, Reject
-from streamer.replay import Plan
-from streamer.replay_compare import Comparison, Side
-from streamer.replay_report import Report
+from streamer.replay.compare import Comparison, Side
+from streamer.replay.plan import Plan
+from streamer.replay.report import Report
 from streamer.settings import Settings
 from streamer.transport.base import OnDelivered, Sink, Source
 

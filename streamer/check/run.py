@@ -19,13 +19,13 @@ from rich.table import Table
 from rich.text import Text
 
 from streamer.app import REACH_TIMEOUT_S, Connection, build_classifier, window_records
-from streamer.check_delivery import check_delivery
-from streamer.check_kafka import check_broker, check_times
-from streamer.check_routes import check_routes
+from streamer.check.cluster import check_broker, check_times
+from streamer.check.delivery import check_delivery
+from streamer.check.findings import Finding, Level, error, ok, told_by, warning
+from streamer.check.routes import check_routes
 from streamer.engine.base import Classifier
 from streamer.errors import StreamerError
 from streamer.facets import Facet, Kind, LabelSet
-from streamer.findings import Finding, Level, error, ok, told_by, warning
 from streamer.pipeline import WINDOWS_UNDER_WAY
 from streamer.records import Document, Reject
 from streamer.settings import HttpSettings, Settings

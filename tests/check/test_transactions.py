@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import pytest
 
-from streamer.check_transactions import LOOK_S, Ours, Still, age_s, shown, spell
+from streamer.check.transactions import LOOK_S, Ours, Still, age_s, shown, spell
 from streamer.records import Partition
 from streamer.transport.kafka_transactions_list import OpenTransaction
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from streamer.check.findings import Finding, warning
 from streamer.facets import Facet, Kind, LabelSet, Route
-from streamer.findings import Finding, warning
 
 
 def check_routes(label_set: LabelSet) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 import orjson
 
 from streamer.errors import FatalError
-from streamer.replay_report import FacetChange, Labels, Move, Report, RouteMove, SideFacts
+from streamer.replay.report import FacetChange, Labels, Move, Report, RouteMove, SideFacts
 
 Side: TypeAlias = Literal["old", "new"]
 
