@@ -18,7 +18,6 @@ import base64
 import random
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -27,15 +26,14 @@ from typing import Annotated, Any
 
 import orjson
 import typer
-from prometheus_client.samples import Sample as Series
 from rich.console import Console
 from rich.table import Table
 
 from load_tests.beats import ASSIGNED, ENDING, REVOKED
 from load_tests.harness import KAFKA_SCRIPT, REQUEST_S, LoadTestError, exit_with, fresh_names, kafka_broker, produce
-from load_tests.process import StreamerRun, streamer_run
+from load_tests.process import streamer_run
 from load_tests.reading import Balance, balance, dead_letter_id, positions, read_all
-from load_tests.spread import percentile
+from load_tests.steadiness import StagePauses, by_stage, longest_by_stage, watch
 from streamer.bench.texts import bench_texts
 
 SLOW_MODEL, SLOW_BROKER = "slow_model", "slow_broker"
@@ -44,7 +42,7 @@ PARTITIONS = 12
 TEXTS = 1000
 SESSION_MS, POLL_MS = 6000, 15_000
 SERVICE_MS = 20.0
-SLOW_MODEL_S, SLOW_BROKER_S, READY_S, SAMPLE_S = 90.0, 60.0, 60.0, 0.5
+SLOW_MODEL_S, SLOW_BROKER_S, READY_S = 90.0, 60.0, 60.0
 ALLOWED_PAUSE_S = 0.060
 NOT_JUDGED = frozenset({"start", ASSIGNED, REVOKED, ENDING})
 LONGEST_SHOWN = 5
@@ -63,30 +61,6 @@ class Load:
     value_bytes: int
     broker_bytes_per_s: int
     timeout_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """The process at one moment, by its own metrics. `rebalances`: event -> how often; `paused_s`: stage -> longest."""
-
-    at_s: float
-    rss_mb: float
-    ended: int
-    rewinds: int
-    rebalances: dict[str, int]
-    paused_s: dict[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class StagePauses:
-    """Pauses of the loop in a stage, milliseconds. `own`: without the time in which there was no core for it."""
-
-    stage: str
-    count: int
-    p99_ms: float
-    max_ms: float
-    own_p99_ms: float
-    own_max_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,11 +168,9 @@ def run_case(servers: str, topic: str, ids: set[str], case: str, delivery: str, 
     with ExitStack() as stack:
         names = stack.enter_context(fresh_names(servers, partitions=PARTITIONS, topics=("out", "dead")))
         file = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "pauses.json"
-        lift = (
-            stack.enter_context(quota(servers, names["group"], load.broker_bytes_per_s))
-            if case == SLOW_BROKER
-            else None
-        )
+        lift = None
+        if case == SLOW_BROKER:
+            lift = stack.enter_context(quota(servers, names["group"], load.broker_bytes_per_s))
         config = settings(servers, topic, names, case, delivery)
         with streamer_run(config, program=("load_tests.beats", str(file))) as process:
             process.wait_ready(READY_S)
@@ -230,55 +202,6 @@ def run_case(servers: str, topic: str, ids: set[str], case: str, delivery: str, 
         counted=counted,
         exit_code=exit_code,
     )
-
-
-def watch(process: StreamerRun, records: int, for_s: float, *, began_s: float = 0.0) -> list[Sample]:
-    """Samples until all records have ended, or the time is over; they count their seconds from `began_s`."""
-    start_s = time.monotonic()
-    samples = [sample(process.series(), began_s)]
-    while samples[-1].ended < records and time.monotonic() - start_s < for_s:
-        time.sleep(SAMPLE_S)
-        samples.append(sample(process.series(), began_s + time.monotonic() - start_s))
-    return samples
-
-
-def sample(scrape: Sequence[Series], at_s: float) -> Sample:
-    """What a scrape says."""
-
-    def total(*names: str) -> float:
-        return sum(one.value for one in scrape if one.name in names)
-
-    def by_label(name: str, label: str) -> dict[str, float]:
-        return {one.labels[label]: one.value for one in scrape if one.name == name}
-
-    return Sample(
-        at_s=at_s,
-        rss_mb=total("process_resident_memory_bytes") / 2**20,
-        ended=int(total("streamer_records_published_total", "streamer_records_dead_lettered_total")),
-        rewinds=int(total("streamer_rewinds_total")),
-        rebalances={event: int(count) for event, count in by_label("streamer_rebalances_total", "event").items()},
-        paused_s=by_label("streamer_loop_longest_pause_seconds", "stage"),
-    )
-
-
-def by_stage(pauses: Mapping[str, Sequence[tuple[float, float]]]) -> tuple[StagePauses, ...]:
-    """(seconds, of them without a core) of every pause, by stage -> their spread, the longest first."""
-    found = []
-    for stage, some in pauses.items():
-        whole = [1000 * seconds for seconds, _ in some]
-        own = [1000 * (seconds - waited_s) for seconds, waited_s in some]
-        spread = (percentile(whole, 0.99), max(whole), percentile(own, 0.99), max(own))
-        found.append(StagePauses(stage, len(some), *(round(value, 2) for value in spread)))
-    return tuple(sorted(found, key=lambda one: -one.own_max_ms))
-
-
-def longest_by_stage(samples: Sequence[Sample]) -> dict[str, float]:
-    """Milliseconds."""
-    longest: dict[str, float] = {}
-    for one in samples:
-        for stage, seconds in one.paused_s.items():
-            longest[stage] = max(longest.get(stage, 0.0), round(1000 * seconds, 1))
-    return longest
 
 
 @contextmanager
@@ -314,9 +237,9 @@ def show(console: Console, outcome: Outcome) -> None:
         table.add_row(one.stage, f"{one.count:,}", *(f"{value:,.1f}" for value in figures))
     console.print(table)
     console.print(
-        f"{outcome.ended:,} records in {outcome.seconds:.0f} s, {outcome.ended_slowly:,} slowly; memory {outcome.rss_mb_start:.0f} to "
-        f"{outcome.rss_mb_peak:.0f} MB (bound {outcome.rss_mb_bound:.0f}); rebalances {outcome.rebalances}; "
-        f"rewinds {outcome.rewinds}; wrong: {', '.join(outcome.failures()) or 'nothing'}",
+        f"{outcome.ended:,} records in {outcome.seconds:.0f} s, {outcome.ended_slowly:,} of them slowly; memory "
+        f"{outcome.rss_mb_start:.0f} to {outcome.rss_mb_peak:.0f} MB (bound {outcome.rss_mb_bound:.0f}); rebalances "
+        f"{outcome.rebalances}; rewinds {outcome.rewinds}; wrong: {', '.join(outcome.failures()) or 'nothing'}",
         markup=False,
         highlight=False,
     )

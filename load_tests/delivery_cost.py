@@ -9,9 +9,9 @@ texts of 20 to 80 tokens and 24 labels in 3 facets. All figures are the process'
 scrape before it read a record to the one that shows the last record ended, which under exactly_once means committed.
 
 Other work on the machine moves the wall clock, but hardly the CPU time of a record, nor the share of time that the
-engine has work. So the cost is the greater of what these two lose (with `fake`, whose engine has none, of CPU time); the
-wall clock is told beside it. Exit code 1 when a record is lost or there twice, a process does not end with exit code 0,
-or the bundled model's cost exceeds 5 %.
+engine has work. So the cost is the greater of what these two lose (with `fake`, whose engine has none, the CPU time);
+the wall clock is told beside it. Exit code 1 when a record is lost or there twice, a process does not end with exit
+code 0, or the bundled model's cost exceeds 5 %.
 """
 
 from __future__ import annotations

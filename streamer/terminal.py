@@ -1,6 +1,7 @@
-"""What long work shows on a terminal, and nothing elsewhere.
+"""What a terminal is shown: progress of long work, and somebody else's text without its control characters.
 
-Enters: a rich Console. Leaves: a progress bar with rows and rows per second. Must not know: what the work is.
+Enters: a rich Console, text. Leaves: a progress bar with rows and rows per second, text that moves no cursor. Must not
+know: what the work is.
 """
 
 from __future__ import annotations
@@ -55,3 +56,14 @@ def progress_bar(console: Console, doing: str, total: int | None) -> Iterator[Ad
 
         yield advance
         progress.advance(task, waiting)
+
+
+def printable(text: str, limit: int) -> str:
+    """At most `limit` characters and a sign that there are more; what would move a cursor, colour or turn the
+    direction of writing stands as its escape."""
+    shown = "".join(one if one.isprintable() else _escape(one) for one in text[:limit])
+    return shown + ("…" if len(text) > limit else "")
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode() if character.isascii() else f"\\u{ord(character):04x}"

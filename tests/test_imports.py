@@ -41,7 +41,9 @@ ALLOWED: dict[str, set[str]] = {
     "streamer.dlq.ledger": VOCABULARY,
     "streamer.dlq.redrive": VOCABULARY
     | {"streamer.dlq.ledger", "streamer.dlq.letters", "streamer.feed", "streamer.transport.base"},
-    "streamer.dlq.show": VOCABULARY | {"streamer.dlq.codes", "streamer.dlq.letters", "streamer.dlq.redrive"},
+    "streamer.terminal": set(),
+    "streamer.dlq.show": VOCABULARY
+    | {"streamer.dlq.codes", "streamer.dlq.letters", "streamer.dlq.redrive", "streamer.terminal"},
     "streamer.decode": VOCABULARY,
     "streamer.gather": VOCABULARY,
     "streamer.decide": VOCABULARY,
@@ -50,7 +52,7 @@ ALLOWED: dict[str, set[str]] = {
     "streamer.delivery": VOCABULARY | {"streamer.offsets", "streamer.observe", "streamer.transport.base"},
     "streamer.transactions": VOCABULARY
     | {"streamer.delivery", "streamer.offsets", "streamer.observe", "streamer.transport.base"},
-    "streamer.replay.report": set(),
+    "streamer.replay.report": {"streamer.terminal"},
     "streamer.replay.compare": VOCABULARY | {"streamer.replay.report"},
     "streamer.signals": set(),
     "streamer.pipeline": VOCABULARY

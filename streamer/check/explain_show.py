@@ -15,11 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from streamer.check.explain import ExplainedFacet, ExplainedRoute, Explanation, explain_file
-from streamer.dlq.show import printable
 from streamer.errors import UsageError
 from streamer.facets import Kind
 from streamer.records import Reject
 from streamer.settings import Settings
+from streamer.terminal import printable
 
 SHOWN_CHARACTERS = 500
 SHOWN_LABELS = 20  # of a facet, in a table for people

@@ -23,6 +23,7 @@ from streamer.errors import UsageError
 from streamer.feed import QUIET
 from streamer.records import Partition
 from streamer.settings import Settings
+from streamer.terminal import printable
 
 Seen = TypeVar("Seen")
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 LOOK_S = 0.25
 LONGEST_WATCH_S = 10.0
+MOST_CHARACTERS = 200  # of a name
 SHOWN = 5  # partitions of a topic in one finding
 
 
@@ -272,8 +274,7 @@ def spell(seconds: float) -> str:
 
 def shown(text: str) -> str:
     """Somebody else's text for a terminal: no control characters, and not endless."""
-    escaped = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text[:200])
-    return escaped if len(text) <= 200 else f"{escaped}..."
+    return printable(text, MOST_CHARACTERS)
 
 
 def _places(partitions: Collection[Partition]) -> str:

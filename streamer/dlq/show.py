@@ -21,22 +21,12 @@ from streamer.dlq.codes import explain_code
 from streamer.dlq.letters import REDRIVE_OF, DeadLetter
 from streamer.dlq.redrive import Tally
 from streamer.records import Outbound
+from streamer.terminal import printable
 
 SHORT, NAME, LONG = 60, 280, 2000  # characters of a cell, of a position (topics have 249 at most), of a value
 HEX_BYTES, HEX_ROW = 256, 16
 ROWS_SHOWN = 1000
 HEADERS_SHOWN = 50
-
-
-def printable(text: str, limit: int) -> str:
-    """At most `limit` characters and a sign that there are more; what would move a cursor, colour or turn the
-    direction of writing stands as its escape."""
-    shown = "".join(one if one.isprintable() else _escape(one) for one in text[:limit])
-    return shown + ("…" if len(text) > limit else "")
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode() if character.isascii() else f"\\u{ord(character):04x}"
 
 
 def shown_bytes(content: bytes | None, limit: int) -> str:

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from streamer.terminal import printable
+
 # labels of a facet, in alphabetical order; None: it abstained
 Labels: TypeAlias = tuple[str, ...] | None
 
@@ -117,7 +119,7 @@ def _facets(report: Report) -> Table:
             one.compared, one.unchanged, one.changed, one.newly_abstained, one.no_longer_abstained,
             one.only_old, one.only_new,
         )  # fmt: skip
-        table.add_row(Text(_plain(one.name)), *(f"{number:,}" for number in numbers))
+        table.add_row(Text(printable(one.name, WIDEST)), *(f"{number:,}" for number in numbers))
     return table
 
 
@@ -129,7 +131,10 @@ def _moves(report: Report) -> Table:
     for facet in report.facets:
         for move in facet.moves:
             table.add_row(
-                Text(_plain(facet.name)), Text(_labels(move.before)), Text(_labels(move.after)), f"{move.records:,}"
+                Text(printable(facet.name, WIDEST)),
+                Text(_labels(move.before)),
+                Text(_labels(move.after)),
+                f"{move.records:,}",
             )
     for route in report.routes:
         table.add_row("route", Text(_routes(route.before)), Text(_routes(route.after)), f"{route.records:,}")
@@ -139,24 +144,18 @@ def _moves(report: Report) -> Table:
 def _labels(labels: Labels) -> str:
     if labels is None:
         return "(abstained)"
-    return _plain(", ".join(labels)) or "(none)"
+    return printable(", ".join(labels), WIDEST) or "(none)"
 
 
 def _routes(routes: tuple[str, ...]) -> str:
-    return _plain(", ".join(routes)) or "(output)"
+    return printable(", ".join(routes), WIDEST) or "(output)"
 
 
 def _counts(found: dict[str, int]) -> str:
     if len(found) == 1:
-        return _plain(next(iter(found)))
-    return ", ".join(f"{_plain(name)} ({records:,})" for name, records in found.items()) or "none"
+        return printable(next(iter(found)), WIDEST)
+    return ", ".join(f"{printable(name, WIDEST)} ({records:,})" for name, records in found.items()) or "none"
 
 
 def _say(console: Console, line: str) -> None:
     console.print(Text(line))
-
-
-def _plain(text: str) -> str:
-    """Bounded, and without control characters."""
-    cut = text if len(text) <= WIDEST else text[: WIDEST - 1] + "…"
-    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in cut)

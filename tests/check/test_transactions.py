@@ -100,4 +100,4 @@ def test_durations_are_spelled_for_a_reader(seconds: float, words: str) -> None:
 def test_other_peoples_text_cannot_drive_the_terminal() -> None:
     assert shown("a\x1b[31m\n\u202eb") == "a\\x1b[31m\\n\\u202eb"
     assert shown("é" * 200) == "é" * 200
-    assert shown("x" * 201) == "x" * 200 + "..."
+    assert shown("x" * 201) == "x" * 200 + "…"

@@ -17,7 +17,6 @@ from streamer.dlq.show import (
     Overview,
     json_line,
     moment,
-    printable,
     records_table,
     redrive_line,
     show_letter,
@@ -25,6 +24,7 @@ from streamer.dlq.show import (
     shown_bytes,
 )
 from streamer.records import Outbound, Position
+from streamer.terminal import printable
 
 Make = Callable[..., DeadLetter]
 HOSTILE = "\x1b]0;owned\x07\x1b[31m[bold]\u202eevil\x9b2J\r\x00"
