@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from itertools import cycle, islice
+from itertools import cycle
 from threading import Event, Thread
 from typing import Annotated, Any
 
@@ -53,6 +53,15 @@ class Load:
     quiet_s: float
     flood_s: float
     posts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A ticket's event: when the ticket was due (Unix seconds), and how long after that the event was there."""
+
+    number: int
+    due_s: float
+    wait_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +107,10 @@ def main(
     tickets_per_s: Annotated[float, typer.Option(min=0.1, help="Sent.")] = 5.0,
     quiet_s: Annotated[float, typer.Option(min=1, help="Without posts.")] = 30.0,
     flood_s: Annotated[float, typer.Option(min=10, help="With posts.")] = 60.0,
-    posts: Annotated[int, typer.Option(min=1000, help="The flood.")] = 100_000,
+    flood: Annotated[int, typer.Option(min=1000, help="Posts, sent at once.")] = 100_000,
 ) -> None:
     """See how long tickets wait."""
-    load = Load(tickets_per_s, quiet_s, flood_s, posts)
+    load = Load(tickets_per_s, quiet_s, flood_s, flood)
     exit_with(lambda: run_fairness(Console(stderr=True), weight, max_records, load))
 
 
@@ -137,29 +146,131 @@ def observe(
 ) -> Outcome:
     """Send tickets, then posts beside them, and take the times."""
     bound_s = (WINDOWS_UNDER_WAY + 1) * max_records * SERVICE_MS / 1000 + REST_S
-    with reading(servers, names["tickets-out"]) as arrived, sending(servers, names["tickets"], load) as due:
-        time.sleep(load.quiet_s)
-        flood_ms = time.time() * 1000
-        produce(servers, names["posts"], islice(values(), load.posts))
-        time.sleep(SETTLE_S)
-        before_s, before = time.monotonic(), published(process)
-        time.sleep(load.flood_s)
-        after_s, after = time.monotonic(), published(process)
-    deadline_s = time.monotonic() + 2 * bound_s + REQUEST_S
-    with reading(servers, names["tickets-out"]) as all_there:
-        while len(all_there) < len(due) and time.monotonic() < deadline_s:
+    with reading(servers, names["tickets-out"]) as seen:
+        with sending(servers, names["tickets"], load.tickets_per_s) as sent:
+            time.sleep(load.quiet_s)
+            quiet = list(seen)
+            produce(servers, names["posts"], posts(load.posts))
+            time.sleep(SETTLE_S)
+            before_s, before, flood_s = time.monotonic(), published(process), time.time()
+            time.sleep(load.flood_s)
+            after_s, after = time.monotonic(), published(process)
+        deadline_s = time.monotonic() + 2 * bound_s + REQUEST_S
+        while len(seen) < len(sent) and time.monotonic() < deadline_s:
             time.sleep(0.1)
-        exit_code = process.terminate()
-    gone_s = after_s - before_s
+    exit_code = process.terminate()
+    per_s = {topic: round((after[topic] - before[topic]) / (after_s - before_s), 1) for topic in after}
+    numbers = Counter(one.number for one in seen)
     return Outcome(
         weight=weight,
         max_records=max_records,
-        quiet=waits(arrived, lambda due_ms: due_ms < flood_ms - 1000 * bound_s),
-        flood=waits(arrived, lambda due_ms: due_ms >= flood_ms + 1000 * SETTLE_S),
+        quiet=waits(quiet),
+        flood=waits([one for one in seen if one.due_s >= flood_s]),
         bound_s=round(bound_s, 3),
-        posts_per_s=round((after[names["posts"]] - before[names["posts"]]) / gone_s, 1),
-        tickets_per_s=round((after[names["tickets"]] - before[names["tickets"]]) / gone_s, 1),
-        lost=0,
-        duplicates=0,
+        posts_per_s=per_s[names["posts"]],
+        tickets_per_s=per_s[names["tickets"]],
+        lost=len(set(sent) - numbers.keys()),
+        duplicates=numbers.total() - len(numbers),
         exit_code=exit_code,
     )
+
+
+def posts(count: int) -> Iterator[tuple[bytes, bytes]]:
+    """(key, value) of each."""
+    for i, text in zip(range(count), cycle(bench_texts(1000, seed=2)), strict=False):
+        yield str(i).encode(), orjson.dumps({"text": text})
+
+
+def published(process: StreamerRun) -> dict[str, float]:
+    """Input topic -> outputs acknowledged."""
+    return {
+        one.labels["topic"]: one.value for one in process.series() if one.name == "streamer_records_published_total"
+    }
+
+
+@contextmanager
+def beside(work: Callable[[Event], None]) -> Iterator[None]:
+    """Do this on a thread of its own; it is asked to stop when the context ends."""
+    stop = Event()
+    thread = Thread(target=work, args=(stop,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(REQUEST_S)
+
+
+@contextmanager
+def sending(servers: str, topic: str, per_s: float) -> Iterator[list[int]]:
+    """Send tickets at this rate; yields their numbers, which are their keys. Their timestamps say when they were
+    due."""
+    producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True, "linger.ms": 0, "log_level": 3})
+    texts = cycle(bench_texts(1000, seed=1))
+    sent: list[int] = []
+    began_s = time.time()
+
+    def work(stop: Event) -> None:
+        while not stop.wait(max(0.0, began_s + len(sent) / per_s - time.time())):
+            due_s = began_s + len(sent) / per_s
+            value = orjson.dumps({"text": next(texts)})
+            producer.produce(topic, value, str(len(sent)).encode(), timestamp=int(due_s * 1000))
+            sent.append(len(sent))
+            producer.poll(0)
+
+    with beside(work):
+        yield sent
+    if producer.flush(REQUEST_S):
+        raise LoadTestError(f"topic {topic}: not all tickets could be sent")
+
+
+@contextmanager
+def reading(servers: str, topic: str) -> Iterator[list[Seen]]:
+    """Read events as they come; yields those seen so far."""
+    config = {"bootstrap.servers": servers, "group.id": topic, "enable.auto.commit": False, "log_level": 3}
+    consumer = Consumer({**config, "isolation.level": "read_committed", "fetch.wait.max.ms": 50})
+    consumer.assign([TopicPartition(topic, part, OFFSET_BEGINNING) for part in range(PARTITIONS)])
+    seen: list[Seen] = []
+
+    def work(stop: Event) -> None:
+        while not stop.is_set():
+            for message in consumer.consume(100, 0.05):
+                if message.error() is None:
+                    due_s = message.timestamp()[1] / 1000
+                    seen.append(Seen(int(message.key() or b""), due_s, time.time() - due_s))
+
+    try:
+        with beside(work):
+            yield seen
+    finally:
+        consumer.close()
+
+
+def waits(some: Sequence[Seen]) -> Waits:
+    """Raises LoadTestError where there is none."""
+    if not some:
+        raise LoadTestError("no ticket came back")
+    seconds = [one.wait_s for one in some]
+    spread = (percentile(seconds, 0.5), percentile(seconds, 0.95), max(seconds))
+    return Waits(len(some), *(round(value, 3) for value in spread))
+
+
+def show(console: Console, outcome: Outcome) -> None:
+    """Waits with and without the flood, and what is wrong."""
+    title = f"tickets, weight {outcome.weight}, windows of {outcome.max_records} records: seconds from due to labelled"
+    table = Table(title=title, title_justify="left")
+    for name in ("posts", "tickets", "p50", "p95", "longest", "bound"):
+        table.add_column(name, justify="left" if name == "posts" else "right")
+    for name, one, bound in (("none", outcome.quiet, ""), ("a flood", outcome.flood, f"{outcome.bound_s:.2f}")):
+        table.add_row(name, str(one.tickets), *(f"{value:.2f}" for value in (one.p50_s, one.p95_s, one.max_s)), bound)
+    console.print(table)
+    console.print(
+        f"under the flood {outcome.posts_per_s:.0f} posts/s and {outcome.tickets_per_s:.1f} tickets/s were labelled; "
+        f"wrong: {', '.join(outcome.failures()) or 'nothing'}",
+        markup=False,
+        highlight=False,
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)
