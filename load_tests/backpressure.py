@@ -41,6 +41,7 @@ CASES, PROMISES = (SLOW_MODEL, SLOW_BROKER), ("at_least_once", "exactly_once")
 PARTITIONS = 12
 TEXTS = 1000
 SESSION_MS, POLL_MS = 6000, 15_000
+DRAIN_S = 10.0  # less than a poll may last: while it drains, the loop does not poll
 SERVICE_MS = 20.0
 SLOW_MODEL_S, SLOW_BROKER_S, READY_S = 90.0, 60.0, 60.0
 ALLOWED_PAUSE_S = 0.060
@@ -83,14 +84,18 @@ class Outcome:
     counted: Balance
     exit_code: int
 
+    def too_long(self) -> list[str]:
+        """Stages in which the loop itself stood still for too long."""
+        judged = (one for one in self.pauses if one.stage not in NOT_JUDGED)
+        return [one.stage for one in judged if one.own_max_ms > ALLOWED_PAUSE_S * 1000]
+
     def failures(self) -> list[str]:
         """What is not as it should be."""
-        slowest = max((one for one in self.pauses if one.stage not in NOT_JUDGED), key=lambda one: one.own_max_ms)
         whole = self.case == SLOW_MODEL or not self.counted.lost
         checks = {
             "memory": self.rss_mb_peak <= self.rss_mb_bound,
             "membership": not any(self.rebalances.values()),
-            f"pause in '{slowest.stage}'": slowest.own_max_ms <= ALLOWED_PAUSE_S * 1000,
+            "pauses": not self.too_long(),
             "records": whole and self.counted.duplicates == self.counted.unknown == self.counted.dead_letters == 0,
             "exit code": self.exit_code == 0,
         }
@@ -125,7 +130,12 @@ def run_cases(console: Console, cases: Sequence[tuple[str, str]], load: Load) ->
         ids = positions(servers, names["in"])
         console.print(f"{load.records:,} records of {load.value_bytes:,} bytes wait in {names['in']} at {servers}")
         for case, delivery in cases:
-            outcome = run_case(servers, names["in"], ids, case, delivery, load)
+            try:
+                outcome = run_case(servers, names["in"], ids, case, delivery, load)
+            except LoadTestError as error:  # the other cases still tell something
+                console.print(f"{case}, {delivery}: {error}", markup=False, highlight=False)
+                passed = False
+                continue
             show(console, outcome)
             print(orjson.dumps({**asdict(outcome), "failures": outcome.failures()}).decode(), flush=True)
             passed = passed and not outcome.failures()
@@ -149,6 +159,7 @@ def settings(servers: str, topic: str, names: Mapping[str, str], case: str, deli
     return {
         "kafka": {"bootstrap_servers": servers, "group_id": names["group"], "properties": properties},
         "delivery": delivery,
+        "limits": {"drain_timeout_s": DRAIN_S},
         "model": {"name": "fake", "service_time_ms": SERVICE_MS if case == SLOW_MODEL else 0.0},
         "label_sets": {"small": {"facets": {"sentiment": {"labels": ["negative", "neutral", "positive"]}}}},
         "streams": [{**stream, "pass_payload": case == SLOW_BROKER}],

@@ -1,6 +1,6 @@
-"""Tickets at a low, steady rate while posts flood in: how long a ticket waits for its label, with and without the flood.
+"""Tickets at a low, steady rate, posts in a flood: how long a ticket waits for its label, with the flood and without.
 
-    python -m load_tests.fairness [--weight 1] [--max-records auto]
+    python -m load_tests.fairness [--weight 4] [--max-records 128]
 
 Through a real `streamer run` on Apache Kafka. The model is `fake` with 2 ms a record, so that the engine is what all
 wait for (500 records a second at most). Tickets are sent at 5 a second, whatever comes back (an open loop); each is
@@ -117,10 +117,13 @@ def main(
 def run_fairness(console: Console, weight: int, max_records: int, load: Load) -> bool:
     """True when all went well; prints a table, and the figures as the last line."""
     topics = ("tickets", "posts", "tickets-out", "posts-out", "dead")
-    with kafka_broker() as servers, fresh_names(servers, partitions=PARTITIONS, topics=topics) as names:
-        with streamer_run(settings(servers, names, weight, max_records)) as process:
-            process.wait_ready(READY_S)
-            outcome = observe(servers, names, process, weight, max_records, load)
+    with (
+        kafka_broker() as servers,
+        fresh_names(servers, partitions=PARTITIONS, topics=topics) as names,
+        streamer_run(settings(servers, names, weight, max_records)) as process,
+    ):
+        process.wait_ready(READY_S)
+        outcome = observe(servers, names, process, weight, max_records, load)
     show(console, outcome)
     print(orjson.dumps({**asdict(outcome), "failures": outcome.failures()}).decode(), flush=True)
     return not outcome.failures()

@@ -1,7 +1,8 @@
 """Scores -> Verdicts: labels per facet, abstention, routes.
 
 Enters: documents and their logits. Leaves: one Verdict each, by the LabelSet that the document carries.
-Scores are float32: sigmoid per label in a multi facet, softmax over the facet's labels in a single one.
+Scores: sigmoid per label in a multi facet, softmax over the facet's labels in a single one, rounded to what an event
+shows before anything is decided by them: so whoever reads an event comes to the same labels and routes.
 Must not know: models, Kafka.
 """
 
@@ -17,16 +18,18 @@ from numpy.typing import NDArray
 from streamer.facets import Facet, Kind, LabelSet, Route
 from streamer.records import Document, FacetVerdict, Scores, Verdict
 
-Matrix = NDArray[np.float32]
+Matrix = NDArray[np.float64]
+SCORE_DIGITS = 4
 
 
-def facet_scores(facet: Facet, logits: Matrix) -> Matrix:
-    """(documents, labels) logits of one facet -> scores of the same shape, in 0..1."""
+def facet_scores(facet: Facet, logits: NDArray[np.float32]) -> Matrix:
+    """(documents, labels) logits of one facet -> scores of the same shape, in 0..1, with SCORE_DIGITS decimals."""
+    exact = logits.astype(np.float64)
     if facet.kind is Kind.MULTI:
-        # beyond +-80 float32 knows no difference, and exp would overflow
-        return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logits, -80.0, 80.0))), dtype=np.float32)
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True), dtype=np.float32)
+        # far beyond what is left after rounding, and exp would overflow
+        return np.asarray((1.0 / (1.0 + np.exp(-np.clip(exact, -80.0, 80.0)))).round(SCORE_DIGITS))
+    shifted = np.exp(exact - exact.max(axis=1, keepdims=True))
+    return np.asarray((shifted / shifted.sum(axis=1, keepdims=True)).round(SCORE_DIGITS))
 
 
 def decide(documents: Sequence[Document], scores: Sequence[Scores]) -> list[Verdict]:
@@ -45,12 +48,12 @@ def decide(documents: Sequence[Document], scores: Sequence[Scores]) -> list[Verd
     return [verdicts[i] for i in range(len(documents))]
 
 
-def _all_facets(label_set: LabelSet, logits: Matrix) -> list[list[FacetVerdict]]:
+def _all_facets(label_set: LabelSet, logits: NDArray[np.float32]) -> list[list[FacetVerdict]]:
     """Per facet, the verdict of every document."""
     decided, first = [], 0
     for facet in label_set.facets:
         last = first + len(facet.labels)
-        decided.append(_facet(facet, facet_scores(facet, logits[:, first:last])))
+        decided.append(_facet(facet, logits[:, first:last]))
         first = last
     return decided
 
@@ -58,10 +61,10 @@ def _all_facets(label_set: LabelSet, logits: Matrix) -> list[list[FacetVerdict]]
 def margins(facet: Facet, scores: Matrix) -> Matrix:
     """(documents, labels) scores of one facet -> (documents,): how close each decision was, see `Facet.min_margin`."""
     if facet.kind is Kind.MULTI:
-        return np.asarray(np.abs(scores - np.float32(facet.threshold)).min(axis=1))
+        return np.asarray(np.abs(scores - facet.threshold).min(axis=1).round(SCORE_DIGITS))
     best = scores.max(axis=1)
     second = np.partition(scores, -2, axis=1)[:, -2] if scores.shape[1] > 1 else np.zeros_like(best)
-    return np.asarray(best - second)
+    return np.asarray((best - second).round(SCORE_DIGITS))
 
 
 def doubts(facet: Facet, scores: Matrix) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -70,21 +73,27 @@ def doubts(facet: Facet, scores: Matrix) -> tuple[NDArray[np.bool_], NDArray[np.
     return scores.max(axis=1) < facet.min_score, margins(facet, scores) < facet.min_margin
 
 
-def _facet(facet: Facet, scores: Matrix) -> list[FacetVerdict]:
+def _facet(facet: Facet, logits: NDArray[np.float32]) -> list[FacetVerdict]:
     names = [label.name for label in facet.labels]
-    top = scores.argmax(axis=1).tolist()
+    scores = facet_scores(facet, logits)
     low, close = doubts(facet, scores)
     abstained = (low | close).tolist()
-    out = []
-    for row, values in enumerate(scores.tolist()):
-        if abstained[row]:
-            labels: tuple[str, ...] = ()
-        elif facet.kind is Kind.SINGLE:
-            labels = (names[top[row]],)
-        else:
-            labels = tuple(name for name, value in zip(names, values, strict=True) if value >= facet.threshold)
-        out.append(FacetVerdict(facet.name, labels, dict(zip(names, values, strict=True)), abstained[row]))
-    return out
+    labels = _labels(facet, names, logits, scores)
+    return [
+        FacetVerdict(facet.name, () if doubtful else tuple(given), dict(zip(names, values, strict=True)), doubtful)
+        for doubtful, given, values in zip(abstained, labels, scores.tolist(), strict=True)
+    ]
+
+
+def _labels(facet: Facet, names: list[str], logits: NDArray[np.float32], scores: Matrix) -> list[list[str]]:
+    """Labels of each document, abstention aside."""
+    if facet.kind is Kind.SINGLE:
+        # of the logits, for rounding makes equals
+        return [[names[column]] for column in logits.argmax(axis=1).tolist()]
+    given: list[list[str]] = [[] for _ in scores]
+    for row, column in zip(*(places.tolist() for places in np.nonzero(scores >= facet.threshold)), strict=True):
+        given[row].append(names[column])
+    return given
 
 
 def holds(route: Route, facet: FacetVerdict) -> bool:

@@ -133,6 +133,6 @@ def _facet(facet: FacetVerdict, all_scores: bool) -> dict[str, Any]:
     scores = facet.scores if all_scores else {label: facet.scores[label] for label in facet.labels}
     return {
         "labels": facet.labels,
-        "scores": {label: round(score, 4) for label, score in scores.items()},
+        "scores": scores,
         "abstained": facet.abstained,
     }

@@ -201,7 +201,7 @@ def _output_row(row: Row, answer: Verdict | Reject) -> dict[str, Any]:
     facets = {
         facet.name: {
             "labels": facet.labels,
-            "scores": {label: round(score, 4) for label, score in facet.scores.items()},
+            "scores": facet.scores,
             "abstained": facet.abstained,
         }
         for facet in answer.facets

@@ -137,6 +137,6 @@ def test_scores_are_probabilities(logits: list[float]) -> None:
     rows = np.array([logits], dtype=np.float32)
     single = facet_scores(Facet("f", Kind.SINGLE, ()), rows)
     multi = facet_scores(Facet("f", Kind.MULTI, ()), rows)
-    assert single.sum() == pytest.approx(1.0, abs=1e-5)
+    assert single.sum() == pytest.approx(1.0, abs=6e-4)
     assert ((multi >= 0) & (multi <= 1)).all()
-    assert single.dtype == multi.dtype == np.float32
+    assert all(score == round(score, 4) for score in [*single[0], *multi[0]])

@@ -27,7 +27,7 @@ def stream(*, pass_payload: bool = False, all_scores: bool = True, keep_timestam
 
 
 def verdict(*routes: str) -> Envelope[Verdict]:
-    facet = FacetVerdict("mood", ("good",), {"bad": 0.12344, "good": 0.87656}, False)
+    facet = FacetVerdict("mood", ("good",), {"bad": 0.1234, "good": 0.8766}, False)
     headers = (("trace", b"1"), ("other", b"2"), ("trace", None))
     return Envelope(
         Position("in", 3, 7), 1, b"key", headers, 1700, b'{"text": "hi"}', Verdict((facet,), routes, LABELS, False)

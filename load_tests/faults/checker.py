@@ -33,7 +33,7 @@ def judge(evidence: Evidence, rules: Rules) -> Verdict:
         _finding(5, "order by input partition, key, output topic", len(seen), _reordered(seen, evidence.inputs)),
         _finding(7, "label-set version", len(seen), _versions(evidence)),
         _finding(9, f"memory at most {rules.memory_mb:g} MB", len(evidence.memory), _memory(evidence, rules)),
-        _finding(9, f"SIGTERM: exit code 0 in {rules.grace_s:g} s", len(evidence.stops), _stops(evidence, rules)),
+        _finding(9, f"SIGTERM: ends by itself in {rules.grace_s:g} s", len(evidence.stops), _stops(evidence, rules)),
     ]
     if rules.delivery == "exactly_once":
         findings += [
@@ -234,7 +234,9 @@ def _memory(evidence: Evidence, rules: Rules) -> Iterator[str]:
 
 
 def _stops(evidence: Evidence, rules: Rules) -> Iterator[str]:
+    """A process that cannot commit ends with 1; that is right only where the cluster was not whole."""
     for one in evidence.stops:
-        if one.exit_code != 0 or one.seconds > rules.grace_s:
+        right = one.exit_code == 0 or (one.disturbed and one.exit_code == 1)
+        if not right or one.seconds > rules.grace_s:
             ending = "had to be killed" if one.exit_code is None else f"ended with {one.exit_code}"
             yield f"{one.writer} {ending} {one.seconds:.1f} s after SIGTERM"

@@ -60,11 +60,13 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """A process that was sent SIGTERM: how it ended (None: it had to be killed), and after how long."""
+    """A process that was sent SIGTERM: how it ended (None: it had to be killed), and after how long. `disturbed`: the
+    cluster was not whole then, or shortly before, so that a commit may not have been possible."""
 
     writer: str
     exit_code: int | None
     seconds: float
+    disturbed: bool
 
 
 @dataclass(frozen=True, slots=True)

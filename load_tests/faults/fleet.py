@@ -28,6 +28,7 @@ from load_tests.process import free_port, spawn
 
 RESTART_S = 1.0
 MEMORY_S = 1.0
+DISTURBED_S = 60.0  # a client may hang for so long after a broker went away, before it is given up
 # an orchestrator's liveness probe: so many failures, so far apart, end a process
 PROBE_S = 5.0
 FIRST_PROBES_S = 0.25
@@ -86,6 +87,7 @@ class Fleet:
         self._journal = journal
         self._grace_s = grace_s
         self._memory_s = 0.0
+        self._disturbed_s = -DISTURBED_S
 
     # what is done to a slot; False where it has no process that this can be done to now
 
@@ -139,6 +141,7 @@ class Fleet:
 
     def disturb_all(self) -> None:
         """Something outside disturbs every process that runs now."""
+        self._disturbed_s = time.monotonic()
         for slot in self._slots.values():
             if slot.process is not None:
                 self.disruptions[slot.writer] += 1
@@ -190,7 +193,8 @@ class Fleet:
 
     def _ended(self, slot: _Slot, exit_code: int, now: float) -> None:
         if slot.stopping_s is not None:
-            self.stops.append(Stop(slot.writer, None if slot.killed else exit_code, now - slot.stopping_s))
+            disturbed = now - self._disturbed_s < DISTURBED_S
+            self.stops.append(Stop(slot.writer, None if slot.killed else exit_code, now - slot.stopping_s, disturbed))
             self._journal.note("stopped", slot.writer, f"exit code {exit_code} after {now - slot.stopping_s:.1f} s")
         elif not slot.killed:
             self.disruptions[slot.writer] += 1

@@ -120,7 +120,7 @@ def _label(classifier: Classifier, document: Document) -> Verdict | Reject:
 
 
 def _facet(facet: Facet, verdict: FacetVerdict) -> ExplainedFacet:
-    scores = np.array([list(verdict.scores.values())], dtype=np.float32)  # (1, labels)
+    scores = np.array([list(verdict.scores.values())], dtype=np.float64)  # (1, labels)
     margin = float(margins(facet, scores)[0])
     low, close = (bool(doubt[0]) for doubt in doubts(facet, scores))
     if verdict.abstained:

@@ -25,7 +25,7 @@ def test_the_comparison_is_whole_and_the_decisions_are_equal() -> None:
     assert found.ratio_float32 > 0
     assert found.agreement.within_noise == 1.0
     assert found.agreement_float32.same == 1.0
-    assert found.agreement_float32.most_apart < 1e-5
+    assert found.agreement_float32.most_apart < 1e-5 + 5e-5, "decided scores are rounded to four decimals"
 
 
 def test_float32_alone_is_measured_once() -> None:

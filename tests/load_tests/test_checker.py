@@ -55,7 +55,7 @@ def evidence(seen: Sequence[Seen] | None = None) -> Evidence:
         versions={"a": VERSION, "b": VERSION},
         disruptions={},
         memory=[Memory("a", 1.0, 100.0)],
-        stops=[Stop("a", 0, 1.0)],
+        stops=[Stop("a", 0, 1.0, False)],
     )
 
 
@@ -179,8 +179,9 @@ def test_a_wrong_version_is_found() -> None:
 def test_memory_and_endings_are_judged() -> None:
     fat = replace(evidence(), memory=[Memory("a", 1.0, 301.0)])
     assert broken(judge(fat, rules())) == {"memory at most 300 MB": 1}
-    for stop in (Stop("a", 1, 1.0), Stop("a", None, 60.0), Stop("a", 0, 31.0)):
-        assert broken(judge(replace(evidence(), stops=[stop]), rules())) == {"SIGTERM: exit code 0 in 30 s": 1}
+    for stop in (Stop("a", 1, 1.0, False), Stop("a", None, 60.0, True), Stop("a", 0, 31.0, True)):
+        assert broken(judge(replace(evidence(), stops=[stop]), rules())) == {"SIGTERM: ends by itself in 30 s": 1}
+    assert judge(replace(evidence(), stops=[Stop("a", 1, 1.0, True)]), rules()).holds, "it could not commit"
 
 
 @given(st.data())
