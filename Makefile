@@ -9,10 +9,11 @@ TORCH_INDEX ?=
 BROKERS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test check lint types format schemas kafka-up kafka-down kafka-status bench model load-backlog load-faults load-network load-sigterm wheel clean
+.PHONY: help demo install test check lint types format schemas kafka-up kafka-down kafka-status bench model load-backlog \
+	load-faults load-network load-sigterm load-delivery-cost load-backpressure load-fairness wheel clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -88,6 +89,18 @@ load-network: $(VENV)/.test  ## the same through a bad network (toxiproxy, built
 load-sigterm: $(VENV)/.test  ## 20 stops under load: drained, committed, exit code 0
 	$(BIN)/python -m load_tests.faults.sigterm --delivery exactly_once
 	$(BIN)/python -m load_tests.faults.sigterm --delivery at_least_once
+
+load-delivery-cost: $(VENV)/.test  ## exactly_once against at_least_once, without a model's work and with it
+	$(BIN)/python -m load_tests.delivery_cost
+	$(BIN)/python -m load_tests.delivery_cost --model bundled
+
+load-backpressure: $(VENV)/.test  ## a model and a broker that are far too slow: memory bounded, membership kept
+	$(BIN)/python -m load_tests.backpressure
+
+load-fairness: $(VENV)/.test  ## how long tickets wait while posts flood in
+	$(BIN)/python -m load_tests.fairness
+	$(BIN)/python -m load_tests.fairness --weight 4
+	$(BIN)/python -m load_tests.fairness --max-records 128
 
 wheel: $(VENV)/.test  ## build the wheel: model and demo inside
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .

@@ -95,7 +95,7 @@ class LimitsSettings(Part):
         10.0, ge=1, le=900, description="exactly_once: the broker aborts a dead process's transaction after this"
     )
     commit_deadline_s: float = Field(
-        30.0, gt=0, description="exactly_once: a transaction call that takes longer ends the process"
+        15.0, gt=0, description="exactly_once: after this, whether a transaction was committed is asked anew"
     )
     max_dead_letter_bytes: int = Field(900_000, ge=0, description="a larger input value is cut in its dead letter")
 

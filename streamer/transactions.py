@@ -102,24 +102,27 @@ class ExactlyOnce:
         if not self._open and not self._begin():
             return
         alone = envelope.position in self._suspects
-        if alone:
-            self._sink.flush(_ALONE_S)
-        for message in messages:
-            self._sink.send(message, partial(self._on_delivered, envelope, message, alone))
+        try:
             if alone:
                 self._sink.flush(_ALONE_S)
+            for message in messages:
+                self._sink.send(message, partial(self._on_delivered, envelope, message, alone))
+                if alone:
+                    self._sink.flush(_ALONE_S)
+        except RewindError as lost:
+            self._give_up(str(lost))
+            return
         self._offsets.finish(envelope.position, envelope.epoch)
         self._inside.append((envelope, messages[0].dead_letter))
 
     def _begin(self) -> bool:
+        self._open = True
+        self._since_s = self._clock()
         try:
             self._sink.begin()
         except RewindError as lost:
             self._give_up(str(lost))
-            return False
-        self._open = True
-        self._since_s = self._clock()
-        return True
+        return not self._rewinding
 
     def _on_delivered(
         self, envelope: Envelope[object], message: Outbound, alone: bool, outcome: DeliveryOutcome
@@ -143,7 +146,10 @@ class ExactlyOnce:
         if self._settling is not None:
             self._look_at_settling(timeout_s or (_SERVE_S if self._waiting else 0.0))
         if self._settling is None and not self._rewinding:
-            outstanding = self._sink.flush(timeout_s or (_SERVE_S if self._flushing else 0.0))
+            try:
+                outstanding = self._sink.flush(timeout_s or (_SERVE_S if self._flushing else 0.0))
+            except RewindError as lost:
+                outstanding, self._broken = 0, str(lost)
             if self._failure is not None:
                 raise self._failure
             if self._broken is not None:

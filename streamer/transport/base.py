@@ -118,7 +118,9 @@ class Settling(Protocol):
 
 
 class TransactionalSink(Sink, Protocol):
-    """A sink whose messages a read_committed reader sees together with the offsets they came from, or never."""
+    """A sink whose messages a read_committed reader sees together with the offsets they came from, or never.
+
+    `begin`, `send` and `flush` raise RewindError when the transaction is worthless: abort it."""
 
     def open(self) -> None:
         """Take up the transactional id: whatever an earlier holder left open is aborted before this returns."""

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from contextlib import suppress
-from threading import Event, Thread
+from threading import Thread
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from streamer.errors import FatalError, RewindError, StreamerError, TransientError
+from streamer.errors import FatalError, RewindError, StreamerError, TransientError, UsageError
 from streamer.records import Outbound
 from streamer.transport.base import CommitToken, DeliveryOutcome, Offsets, OnDelivered, Refused
 from streamer.transport.kafka_admin import TopicFacts
@@ -25,8 +26,10 @@ from streamer.transport.kafka_client import Properties, connect, reason
 from streamer.transport.kafka_positions import topic_partitions
 from streamer.transport.kafka_sink import KafkaSink
 
-_GRACE_S = 5.0  # a call is asked to return in time; one that does not even then hangs
+_GRACE_S = 2.0  # a call is asked to return in time; one that does not even then hangs
 _RETRY_S = 0.1
+# producers in a row that came to nothing: more would not help
+_MOST_RENEWALS = 5
 
 # another client took this one's transactional id, or the coordinator ended a transaction that lasted too long
 _FENCED = frozenset(
@@ -34,43 +37,59 @@ _FENCED = frozenset(
 )
 
 
+class _Progress:
+    """The client's call that work is in, and since when; None between calls."""
+
+    calling: tuple[str, float] | None = None
+
+
 class _Call:
-    """Work on the transaction, under way on its thread. Implements Settling.
+    """Work on the transaction, under way on a thread of its own. Implements Settling.
 
-    `overdue` tells what hangs, None while all is well."""
+    Where the client hangs in a call for longer than `patience_s`, `instead` is done in its place, and the thread is
+    left behind.
+    """
 
-    def __init__(self, act: Callable[[], None], overdue: Callable[[], str | None]) -> None:
-        self._act = act
-        self._overdue = overdue
-        self._done = Event()
-        self._error: Exception | None = None
-        Thread(target=self._run, name="transaction", daemon=True).start()
+    def __init__(
+        self, act: Callable[[_Progress], None], *, patience_s: float, instead: Callable[[_Progress, str], None]
+    ) -> None:
+        self._patience_s = patience_s
+        self._instead = instead
+        self._start(act)
 
-    def _run(self) -> None:
-        try:
-            self._act()
-        except Exception as error:
-            self._error = error
-        self._done.set()
+    def _start(self, act: Callable[[_Progress], None]) -> None:
+        self.progress, self._outcome = _Progress(), Future[None]()
+        Thread(target=_run, args=(act, self.progress, self._outcome), name="transaction", daemon=True).start()
 
     def wait(self, timeout_s: float) -> bool:
-        if self._done.wait(timeout_s):
-            if self._error is not None:
-                raise self._error
-            return True
-        hanging = self._overdue()
-        if hanging is not None:
-            raise FatalError(hanging)
-        return False
+        try:
+            self._outcome.result(timeout_s)
+        except TimeoutError:
+            calling = self.progress.calling
+            if calling is not None and time.monotonic() - calling[1] > self._patience_s:
+                self._start(lambda progress: self._instead(progress, calling[0]))
+            return False
+        return True
+
+
+def _run(act: Callable[[_Progress], None], progress: _Progress, outcome: Future[None]) -> None:
+    try:
+        act(progress)
+    except Exception as error:
+        outcome.set_exception(error)
+    else:
+        outcome.set_result(None)
 
 
 class KafkaTransactionalSink(KafkaSink):
     """A producer with a transactional id, which one living process may hold at a time.
 
-    Errors of a call are told apart: those that may pass are tried again for `commit_deadline_s`; after those that
-    need an abort the transaction is aborted; where nobody knows whether a commit took place, a new producer takes the
-    id over, which settles it, one way or the other. Both end in RewindError: the committed offsets tell. All else is
-    fatal, above all being fenced.
+    Errors of a call are told apart. Those that may pass are tried again for `commit_deadline_s`. After those that
+    need an abort, the transaction is aborted. Where nobody knows whether a commit took place, where the client is
+    finished or hangs, and where the broker has ended a transaction that outlived `transaction_timeout_s`, a new
+    producer takes the id over, which settles what was open, one way or the other. All of these end in RewindError: the
+    committed offsets tell. A sink that is fenced otherwise has a living rival, and ends the process, as do missing
+    rights.
     """
 
     def __init__(
@@ -89,7 +108,9 @@ class KafkaTransactionalSink(KafkaSink):
         self._commit_deadline_s = commit_deadline_s
         self._log = structlog.get_logger()
         self._transaction = 0
-        self._calling: tuple[str, float] | None = None  # of the client, and since when
+        self._began_s = 0.0
+        self._renewals = 0
+        self._call: _Call | None = None
         super().__init__(
             bootstrap_servers=bootstrap_servers,
             properties=properties,
@@ -107,89 +128,123 @@ class KafkaTransactionalSink(KafkaSink):
         }
 
     def _on_client_error(self, error: KafkaError) -> None:
-        if _is_fenced(error):
-            self._failures.keep(self._fenced())
-        else:
+        if not error.fatal():  # what ends the client is said again by its next call, which knows what to do
             self._failures.on_client_error(error)
 
     def open(self) -> None:
         """See `TransactionalSink.open`. Raises TransientError when the coordinator does not answer in time."""
-        try:
-            self._retried("init_transactions", self._producer.init_transactions, self._deadline_s())
-        except KafkaException as error:
-            raise self._reaction(error.args[0]) from None
+        self._open_producer(_Progress())
 
     def begin(self) -> None:
         self._transaction += 1
+        self._began_s = time.monotonic()
         try:
             self._producer.begin_transaction()
         except KafkaException as error:
-            self._recover(error)
             raise RewindError(f"a transaction could not begin: {reason(error)}") from None
 
     def commit(self, offsets: Offsets, token: CommitToken) -> _Call:
         """See `TransactionalSink.commit`. All messages must have been acknowledged: reports come on the caller's
         thread only."""
-        return _Call(lambda: self._commit(offsets, token), self._overdue)
+        return self._call_out(lambda progress: self._commit(progress, self._producer, offsets, token))
 
     def abort(self) -> _Call:
         self._transaction += 1  # reports of the old one count no more
         self._settled.clear()
-        return _Call(self._abort, self._overdue)
+        return self._call_out(lambda progress: self._abort(progress, self._producer))
+
+    def _call_out(self, act: Callable[[_Progress], None]) -> _Call:
+        self._call = _Call(act, patience_s=self._commit_deadline_s + _GRACE_S, instead=self._leave_behind)
+        return self._call
 
     def close(self) -> None:
         """See `KafkaSink.close`. A client that hangs in a call is left to the end of the process."""
-        if self._calling is None:
+        if self._call is None or self._call.progress.calling is None:
             super().close()
 
-    def _commit(self, offsets: Offsets, token: CommitToken) -> None:
+    def _commit(self, progress: _Progress, producer: Producer, offsets: Offsets, token: CommitToken) -> None:
         deadline_s = self._deadline_s()
         partitions = topic_partitions(offsets)
         try:
             self._retried(
+                progress,
                 "send_offsets_to_transaction",
-                lambda timeout_s: self._producer.send_offsets_to_transaction(partitions, token, timeout_s),
+                lambda timeout_s: producer.send_offsets_to_transaction(partitions, token, timeout_s),
                 deadline_s,
             )
-            self._retried("commit_transaction", lambda s: self._producer.commit_transaction(s), deadline_s)
+            self._retried(progress, "commit_transaction", producer.commit_transaction, deadline_s)
         except KafkaException as error:
-            self._recover(error)
+            self._recover(progress, producer, error.args[0])
             raise RewindError(f"the transaction came to nothing: {reason(error)}") from None
+        self._renewals = 0
 
-    def _abort(self) -> None:
+    def _abort(self, progress: _Progress, producer: Producer) -> None:
         try:
-            self._retried("abort_transaction", lambda s: self._producer.abort_transaction(s), self._deadline_s())
+            self._retried(progress, "abort_transaction", producer.abort_transaction, self._deadline_s())
         except KafkaException as error:
-            if error.args[0].fatal() or _is_fenced(error.args[0]):
-                raise self._reaction(error.args[0]) from None
-            self._renew()
+            self._refuse_rival(error.args[0])
+            self._renew(progress, producer)
 
-    def _recover(self, error: KafkaException) -> None:
-        """Be ready for another transaction. Raises FatalError."""
-        if error.args[0].fatal() or _is_fenced(error.args[0]):
-            raise self._reaction(error.args[0]) from None
+    def _recover(self, progress: _Progress, producer: Producer, error: KafkaError) -> None:
+        """Be ready for another transaction. Raises what cannot be recovered from."""
+        if producer is not self._producer:
+            return  # it was left behind, and there is a new one already
+        self._refuse_rival(error)
         self._transaction += 1
-        if error.args[0].txn_requires_abort():
-            self._abort()
+        if error.txn_requires_abort():
+            self._abort(progress, producer)
         else:
-            self._renew()
+            self._renew(progress, producer)
 
-    def _renew(self) -> None:
+    def _refuse_rival(self, error: KafkaError) -> None:
+        """A transaction that lasted too long was ended by the broker; one that did not, by another process."""
+        if _is_fenced(error) and time.monotonic() - self._began_s < self._transaction_timeout_s:
+            raise FatalError(
+                f"fenced: another process took the transactional id '{self._transactional_id}'; each process needs a "
+                "kafka.transactional_id (or group_instance_id) of its own"
+            )
+        known = self._failures.reaction(error)
+        if isinstance(known, UsageError):
+            raise known
+
+    def _leave_behind(self, progress: _Progress, hanging: str) -> None:
+        """Go on with a new producer, though the old one never returned. Should it do so later, the broker takes
+        nothing from it any more."""
+        self._log.warning("the Kafka client hangs and is left behind", call=hanging, after_s=self._commit_deadline_s)
+        self._transaction += 1
+        self._renew(progress, None)
+        raise RewindError(f"the Kafka client hung in {hanging} for {self._commit_deadline_s:g} s")
+
+    def _renew(self, progress: _Progress, old: Producer | None) -> None:
         """A new producer of the same id: the broker ends what the old one left, before this returns."""
-        self._log.warning("new producer", transactional_id=self._transactional_id)
-        old = self._producer
-        old.purge(blocking=False)
+        self._renewals += 1
+        if self._renewals > _MOST_RENEWALS:
+            raise FatalError(
+                f"transactional id '{self._transactional_id}': {_MOST_RENEWALS} producers in a row came to nothing"
+            )
+        self._log.warning("new producer", transactional_id=self._transactional_id, in_a_row=self._renewals)
+        if old is not None:
+            old.purge(blocking=False)
         self._producer = connect(Producer, self._config)
-        self.open()
-        with suppress(KafkaException):
-            self._retried("close", lambda _: old.close(), self._deadline_s())
+        self._open_producer(progress)
+        if old is not None:
+            with suppress(KafkaException):
+                self._retried(progress, "close", lambda _: old.close(), self._deadline_s())
 
-    def _retried(self, name: str, call: Callable[[float], object], deadline_s: float) -> None:
-        """Call until it succeeds, or fails in a way that does not pass, or the deadline is over."""
+    def _open_producer(self, progress: _Progress) -> None:
+        self._began_s = time.monotonic()
+        try:
+            self._retried(progress, "init_transactions", self._producer.init_transactions, self._deadline_s())
+        except KafkaException as error:
+            self._refuse_rival(error.args[0])
+            raise TransientError(f"transactional id '{self._transactional_id}': {reason(error)}") from None
+
+    def _retried(self, progress: _Progress, name: str, ask: Callable[[float], object], deadline_s: float) -> None:
+        """Ask until it succeeds, or fails in a way that does not pass, or the deadline is over."""
         while True:
-            self._calling = (name, time.monotonic())
+            progress.calling = (name, time.monotonic())
             try:
-                call(max(0.1, deadline_s - time.monotonic()))
+                ask(max(0.1, deadline_s - time.monotonic()))
             except KafkaException as error:
                 if not error.args[0].retriable() or time.monotonic() >= deadline_s:
                     raise
@@ -198,46 +253,24 @@ class KafkaTransactionalSink(KafkaSink):
             else:
                 return
             finally:
-                self._calling = None
+                progress.calling = None
 
     def _deadline_s(self) -> float:
         return time.monotonic() + self._commit_deadline_s
 
-    def _overdue(self) -> str | None:
-        calling = self._calling
-        if calling is None or time.monotonic() - calling[1] < self._commit_deadline_s + _GRACE_S:
-            return None
-        return (
-            f"the Kafka client hangs in {calling[0]} beyond limits.commit_deadline_s "
-            f"({self._commit_deadline_s:g} s); the records since the last commit are read again after a restart"
-        )
-
     def _reaction(self, error: KafkaError) -> StreamerError:
-        """What an error means that cannot be recovered from here."""
-        if _is_fenced(error):
-            return self._fenced()
-        reaction = super()._reaction(error)
-        if isinstance(reaction, TransientError):
-            return TransientError(f"transactional id '{self._transactional_id}': {reason(error)}")
-        return reaction
-
-    def _fenced(self) -> FatalError:
-        return FatalError(
-            f"fenced: another process took the transactional id '{self._transactional_id}', or this one stood still "
-            f"for more than limits.transaction_timeout_s ({self._transaction_timeout_s:g} s); each process needs a "
-            "kafka.transactional_id (or group_instance_id) of its own"
-        )
+        """What makes the transaction worthless is mended by aborting it."""
+        known = super()._reaction(error)
+        return known if isinstance(known, UsageError) else RewindError(reason(error))
 
     def _outcome(self, error: KafkaError, topic: str) -> DeliveryOutcome:
-        if _is_fenced(error):
-            return self._fenced()
         outcome = super()._outcome(error, topic)
-        if isinstance(outcome, Refused) or not isinstance(self._failures.reaction(error, topic), TransientError):
+        if isinstance(outcome, Refused) or isinstance(self._failures.reaction(error, topic), UsageError):
             return outcome
         return RewindError(f"topic '{topic}': a message could not be delivered: {reason(error)}")
 
     def send(self, message: Outbound, on_delivered: OnDelivered) -> None:
-        """See `KafkaSink.send`."""
+        """See `KafkaSink.send`. Raises RewindError when the client is finished."""
         transaction = self._transaction
 
         def of_this_transaction(outcome: DeliveryOutcome) -> None:
