@@ -110,7 +110,7 @@ class Finding:
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """`duplicates` and `lost` count input records beyond, or without, their one event or dead letter;
-    `most_per_disruption`: the most duplicates that one disruption of a process accounts for."""
+    `most_per_disruption`: the most duplicates laid to one process, divided by how often it was disturbed."""
 
     delivery: str
     inputs: int

@@ -1,0 +1,166 @@
+"""Transactions when the brokers are slow, silent or in doubt, and when two processes hold the same id."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from streamer.errors import FatalError, RewindError
+from streamer.records import Outbound, Partition
+from streamer.transport.base import DeliveryOutcome, GroupListener, Offsets, Settling
+from streamer.transport.kafka_admin import create_topics
+from streamer.transport.kafka_source import KafkaSource
+from streamer.transport.kafka_transactions import KafkaTransactionalSink
+
+if TYPE_CHECKING:
+    from tests.kafka.conftest import KafkaCluster
+
+pytestmark = pytest.mark.kafka
+
+KAFKA_SCRIPT = "deploy/kafka/kafka.sh"
+WAIT_S = 40.0
+
+
+class Deaf(GroupListener):
+    """Hears nothing."""
+
+    def on_assigned(self, partitions: object) -> None:
+        """Nothing to do."""
+
+    on_revoked = on_lost = on_assigned
+
+    def on_committed(self, offsets: Offsets) -> None:
+        """Nothing to do."""
+
+
+class Member:
+    """A group member that writes to one topic, with short deadlines."""
+
+    def __init__(self, servers: str, name: str, transaction_timeout_s: float) -> None:
+        self.servers = servers
+        self.out = f"{name}-out"
+        self.at = Partition(name, 0)
+        create_topics(servers, {}, {name: 1, self.out: 1}, {}, timeout_s=30)
+        self.source = KafkaSource(
+            bootstrap_servers=servers, group_id=name, topics=[name], properties={}, auto_offset_reset="earliest",
+            group_protocol="classic", group_instance_id=None, fetch_memory_mb=8,
+        )  # fmt: skip
+        self.source.subscribe(Deaf())
+        deadline = time.monotonic() + WAIT_S
+        while not self.source.lag():
+            assert time.monotonic() < deadline
+            self.source.poll(1, 0.1)
+        self.sink = self.another_sink(transaction_timeout_s)
+        self.sink.open()
+
+    def another_sink(self, transaction_timeout_s: float) -> KafkaTransactionalSink:
+        return KafkaTransactionalSink(
+            bootstrap_servers=self.servers, properties={}, buffer_memory_mb=8, topics={},
+            transactional_id=self.at.topic, transaction_timeout_s=transaction_timeout_s, commit_deadline_s=3.0,
+        )  # fmt: skip
+
+    def write(self, value: bytes) -> None:
+        outcomes: list[DeliveryOutcome] = []
+        self.sink.begin()
+        self.sink.send(Outbound(self.out, None, value, (), None, False), outcomes.append)
+        assert self.sink.flush(WAIT_S) == 0
+        assert outcomes == [None]
+
+    def commit(self, offset: int) -> Settling:
+        return self.sink.commit({self.at: offset}, self.source.commit_token())
+
+    def written(self) -> list[bytes | None]:
+        reader = Consumer({"bootstrap.servers": self.servers, "group.id": "r", "auto.offset.reset": "earliest",
+                           "enable.partition.eof": True})  # fmt: skip
+        reader.assign([TopicPartition(self.out, 0, 0)])
+        found: list[bytes | None] = []
+        while True:
+            (message,) = reader.consume(1, WAIT_S)
+            if message.error() is not None:
+                reader.close()
+                return found
+            found.append(message.value())
+
+    def close(self) -> None:
+        self.sink.close()
+        self.source.close()
+
+
+def settle(settling: Settling) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not settling.wait(0.05):
+        assert time.monotonic() < deadline, "it is never done"
+
+
+@contextmanager
+def frozen(cluster: KafkaCluster) -> Iterator[None]:
+    """All brokers keep their connections open and say nothing."""
+    pids = [
+        int(subprocess.run([KAFKA_SCRIPT, "pid", str(node)], check=True, capture_output=True, text=True,
+                           env={**os.environ, **cluster.environment}).stdout)
+        for node in (1, 2, 3)
+    ]  # fmt: skip
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_a_commit_without_an_answer_is_settled_by_a_new_producer(whole_cluster: KafkaCluster, unique: str) -> None:
+    member = Member(whole_cluster.bootstrap_servers, unique, transaction_timeout_s=30.0)
+    try:
+        member.write(b"in doubt")
+        with frozen(whole_cluster):
+            settling = member.commit(1)
+            began_s = time.monotonic()
+            while time.monotonic() - began_s < 4.0:  # past the deadline for commits, within that of a new producer
+                assert not settling.wait(0.05)
+        with pytest.raises(RewindError):
+            settle(settling)
+        before = member.written()
+        assert before in ([], [b"in doubt"])
+        member.write(b"afterwards")
+        settle(member.commit(2))
+        assert member.written() == [*before, b"afterwards"]
+    finally:
+        member.close()
+
+
+def test_a_transaction_that_outlives_its_timeout_costs_no_process(whole_cluster: KafkaCluster, unique: str) -> None:
+    member = Member(whole_cluster.bootstrap_servers, unique, transaction_timeout_s=1.0)
+    try:
+        member.write(b"too slow")
+        time.sleep(4)  # the broker ends it after its timeout, at its next look
+        with pytest.raises(RewindError):
+            settle(member.commit(1))
+        assert member.written() == []
+        member.write(b"in time")
+        settle(member.commit(1))
+        assert member.written() == [b"in time"]
+    finally:
+        member.close()
+
+
+def test_a_rival_ends_the_first_holder(whole_cluster: KafkaCluster, unique: str) -> None:
+    member = Member(whole_cluster.bootstrap_servers, unique, transaction_timeout_s=30.0)
+    rival = member.another_sink(30.0)
+    try:
+        member.write(b"first")
+        rival.open()
+        with pytest.raises(FatalError, match="fenced: another process took the transactional id"):
+            settle(member.commit(1))
+        assert member.written() == []
+    finally:
+        rival.close()
+        member.close()
