@@ -230,6 +230,7 @@ def build_delivery(
         sink=transactional,
         observer=observer,
         commit_interval_s=interval_s,
+        longest_s=limits.transaction_timeout_s / 4,
         recover_s=limits.commit_deadline_s,
         clock=time.monotonic,
     )
@@ -266,6 +267,7 @@ def build_pipeline(
         observer=observer,
         reload=reload,
         poll_records=records,
+        window_s=batching.window_ms / 1000,
         max_uncommitted_records=limits.max_uncommitted_records,
         drain_timeout_s=limits.drain_timeout_s,
     )

@@ -8,6 +8,7 @@ offsets into one transaction. Both are driven by the loop's thread. Must not kno
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -106,6 +107,7 @@ class AtLeastOnce:
         self._offsets = Offsets()
         self._failure: Exception | None = None
         self._refused: list[Envelope[Reject]] = []
+        self._waiting: deque[tuple[Envelope[object], Sequence[Outbound]]] = deque()  # for room in the sink
         self._commits = 0  # not yet answered
         self._committed_s = clock()
 
@@ -128,6 +130,12 @@ class AtLeastOnce:
         return self._offsets.holds(envelope.position, envelope.epoch)
 
     def send(self, envelope: Envelope[object], messages: Sequence[Outbound]) -> None:
+        if self._waiting or self._sink.full:
+            self._waiting.append((envelope, messages))
+        else:
+            self._put(envelope, messages)
+
+    def _put(self, envelope: Envelope[object], messages: Sequence[Outbound]) -> None:
         record = _Sent(envelope, len(messages))
         for message in messages:
             self._sink.send(message, partial(self._on_delivered, record, message))
@@ -149,7 +157,11 @@ class AtLeastOnce:
         outstanding = self._sink.flush(timeout_s)
         if self._failure is not None:
             raise self._failure
-        return outstanding
+        while self._waiting and not self._sink.full:
+            envelope, messages = self._waiting.popleft()
+            if self.holds(envelope):
+                self._put(envelope, messages)
+        return outstanding + len(self._waiting)
 
     def refused(self) -> list[Envelope[Reject]]:
         refused, self._refused = self._refused, []

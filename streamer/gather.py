@@ -16,6 +16,8 @@ from streamer.records import Document, Envelope, Partition, Reject
 
 Record: TypeAlias = Envelope[Document | Reject]
 
+FEWEST_RECORDS = 8
+
 
 @dataclass(slots=True)
 class _Queue:
@@ -33,7 +35,7 @@ class Gather:
 
     def __init__(self, *, weights: Mapping[str, int], max_records: int, max_bytes: int, max_wait_s: float) -> None:
         self._queues = {topic: _Queue(weight) for topic, weight in weights.items()}
-        self._max_records = max_records
+        self._max_records = self._window_records = max_records
         self._max_bytes = max_bytes
         self._max_wait_s = max_wait_s
         self._records = 0
@@ -51,11 +53,16 @@ class Gather:
         self._records += 1
         self._bytes += size
 
+    def resize(self, records: int) -> None:
+        """Let windows hold so many records, at least FEWEST_RECORDS and at most `max_records`; when streams are
+        crowded stays as it is."""
+        self._window_records = min(max(records, FEWEST_RECORDS), self._max_records)
+
     def ready_in_s(self, now_s: float) -> float | None:
         """Seconds until a window is due: 0 when it is, None when nothing waits."""
         if not self._records:
             return None
-        if self._records >= self._max_records or self._bytes >= self._max_bytes:
+        if self._records >= self._window_records or self._bytes >= self._max_bytes:
             return 0.0
         oldest = min(queue.waiting[0][0] for queue in self._queues.values() if queue.waiting)
         return max(0.0, oldest + self._max_wait_s - now_s)
@@ -81,9 +88,9 @@ class Gather:
         window: list[Record] = []
         room_bytes = self._max_bytes
         active = {topic: queue for topic, queue in self._queues.items() if queue.waiting}
-        while active and len(window) < self._max_records:
+        while active and len(window) < self._window_records:
             for topic, queue in list(active.items()):
-                for _ in range(min(queue.weight, self._max_records - len(window))):
+                for _ in range(min(queue.weight, self._window_records - len(window))):
                     size = queue.waiting[0][1]
                     if window and size > room_bytes:
                         return self._taken(window)

@@ -22,7 +22,7 @@ from streamer.decide import decide
 from streamer.decode import Decoder
 from streamer.delivery import BLOCK_S, Delivery
 from streamer.encode import Encoder
-from streamer.engine.base import Classifier, Pending, WindowScores
+from streamer.engine.base import Classifier, EngineFacts, Pending, WindowScores
 from streamer.errors import TransientError
 from streamer.facets import LabelSet
 from streamer.gather import Gather
@@ -31,6 +31,9 @@ from streamer.records import Document, Envelope, Outbound, Partition, Reject, Sc
 from streamer.transport.base import Offsets, Source
 
 LAG_INTERVAL_S = 1.0
+# records are taken in by so many, and for so long in one round: decoding must not keep the loop from the rest
+POLL_CHUNK = 256
+TAKE_IN_S = 0.02
 # of the time to drain, what is kept for committing
 COMMIT_SHARE = 0.3
 # one window on the device and one behind it: more would only age in the queue
@@ -63,6 +66,7 @@ class Pipeline:
         observer: Observer,
         reload: Callable[[], Mapping[str, LabelSet] | None],
         poll_records: int,
+        window_s: float,
         max_uncommitted_records: int,
         drain_timeout_s: float,
         clock: Callable[[], float] = time.monotonic,
@@ -77,6 +81,8 @@ class Pipeline:
         self._observer = observer
         self._reload = reload
         self._poll_records = poll_records
+        self._window_s = window_s
+        self._document_s: float | None = None  # what the engine takes for one, lately
         self._max_uncommitted = max_uncommitted_records
         self._drain_timeout_s = drain_timeout_s
         self._clock = clock
@@ -153,11 +159,19 @@ class Pipeline:
 
     def _take_in(self, timeout_s: float) -> None:
         self._observer.beat("poll")
+        began = self._clock()
         room = min(self._poll_records, self._max_uncommitted - self._delivery.uncommitted)
         # a poll keeps the membership alive, so it happens even without room: everything is paused then
-        envelopes = self._source.poll(max(1, room), timeout_s)
-        if not envelopes or self._delivery.rewinding:  # what comes before the rewind is done comes again after it
-            return
+        envelopes = self._source.poll(min(POLL_CHUNK, max(1, room)), timeout_s)
+        while envelopes and not self._delivery.rewinding:  # what comes before a rewind is done comes again after it
+            self._decode(envelopes)
+            room -= len(envelopes)
+            if len(envelopes) < POLL_CHUNK or room < POLL_CHUNK or self._clock() - began > TAKE_IN_S:
+                return
+            self._observer.beat("poll")
+            envelopes = self._source.poll(POLL_CHUNK, 0.0)
+
+    def _decode(self, envelopes: Sequence[Envelope[None]]) -> None:
         began = self._clock()
         counts: dict[str, int] = {}
         for envelope in envelopes:
@@ -207,10 +221,17 @@ class Pipeline:
             if result is None:
                 return False
             self._observer.scored(result.facts, self._clock() - oldest.submitted_s)
+            self._fit_windows(result.facts)
         self._under_way.popleft()
         self._observer.beat("send")
         self._hand_out(oldest.envelopes, result)
         return True
+
+    def _fit_windows(self, facts: EngineFacts) -> None:
+        """Make windows as large as the engine takes `window_s` for: what comes in waits for those under way."""
+        latest_s = (facts.tokenise_s + facts.forward_s) / max(1, facts.documents)
+        self._document_s = latest_s if self._document_s is None else (self._document_s + latest_s) / 2
+        self._gather.resize(int(self._window_s / max(self._document_s, 1e-9)))
 
     def _hand_out(self, envelopes: Sequence[Envelope[Document | Reject]], result: WindowScores | None) -> None:
         """Decide, encode and send a window in its order; work of partitions no longer held is dropped."""
@@ -285,6 +306,7 @@ class Pipeline:
             else:
                 self._take_out(BLOCK_S)
             self._serve(0.0)
+            self._delivery.commit_if_due(full=False)  # a transaction must not outlive its time while windows finish
         while self._clock() < deadline_s and self._serve(BLOCK_S):
             self._observer.beat("drain")
 

@@ -6,6 +6,7 @@ app.py names.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -61,6 +62,7 @@ def serve(
         classifier.warm_up(list(label_sets.values()))
         telemetry.serving(classifier.describe(), list(label_sets.values()))
         on_model(classifier.describe())
+        _spare_the_collector()
         observer = Observers(telemetry.observer, *observers)
         source = build_source(settings, connection)
         delivery = build_delivery(settings, connection=connection, source=source, topics=topics, observer=observer)
@@ -85,3 +87,11 @@ def serve(
             reload=reload,
         )
         pipeline.run(stop)
+
+
+def _spare_the_collector() -> None:
+    """What is loaded stays to the end, and records make no cycles: without this, looking through all of it for
+    garbage takes a third of the time at full speed, 100 ms at a stretch."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 100)

@@ -75,6 +75,9 @@ class BatchingSettings(Part):
     max_records: int | Literal["auto"] = Field("auto", description="auto: 1024 on an accelerator, 128 on a CPU")
     max_bytes: int = Field(4_000_000, ge=1)
     max_wait_ms: float = Field(20.0, ge=0)
+    window_ms: float = Field(
+        250.0, gt=0, description="windows are as large as the engine takes so long for: a new record waits for about 3"
+    )
     max_tokens: int | Literal["auto"] = Field("auto", description="of one device batch")
 
     @field_validator("max_records", "max_tokens")

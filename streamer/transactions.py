@@ -26,6 +26,8 @@ from streamer.transport.base import Offsets as NextOffsets
 
 _SERVE_S = 0.005  # while messages wait for a transaction to end, an idle look at it is worth this much
 _ABORT_S = 2.0
+# a transaction holds this much before its interval is over, and as little where the broker is slow
+_MOST_BYTES, _FEWEST_BYTES = 16_000_000, 64_000
 _ALONE_S = 10.0
 
 
@@ -36,6 +38,7 @@ class ExactlyOnce:
     refused batch are remembered by position, the transaction is aborted, and on the rerun each of them travels alone:
     the one that is refused again becomes a dead letter on the next rerun.
 
+    A transaction that the broker takes longer for than `longest_s` was too large: the next ones hold fewer bytes.
     `recover_s` bounds how long the committed offsets are asked for before the process gives up.
     """
 
@@ -46,6 +49,7 @@ class ExactlyOnce:
         sink: TransactionalSink,
         observer: Observer,
         commit_interval_s: float,
+        longest_s: float,
         recover_s: float,
         clock: Callable[[], float],
     ) -> None:
@@ -53,6 +57,7 @@ class ExactlyOnce:
         self._sink = sink
         self._observer = observer
         self._commit_interval_s = commit_interval_s
+        self._longest_s = longest_s
         self._recover_s = recover_s
         self._clock = clock
         self._offsets = Offsets()
@@ -62,7 +67,10 @@ class ExactlyOnce:
         self._rewinding = False
         self._since_s = 0.0  # when the transaction began, its commit began, or the rewind became due
         self._covering: NextOffsets = {}
+        self._begun_s = 0.0
         self._inside: list[tuple[Envelope[object], bool]] = []  # records of the transaction; whether dead letters
+        self._inside_bytes = 0
+        self._most_bytes = _MOST_BYTES
         self._waiting: deque[tuple[Envelope[object], Sequence[Outbound]]] = deque()
         self._suspects: set[Position] = set()
         self._rejects: dict[Position, Reject] = {}
@@ -91,7 +99,7 @@ class ExactlyOnce:
     def send(self, envelope: Envelope[object], messages: Sequence[Outbound]) -> None:
         if self._rewinding:
             return
-        if self._flushing or self._settling is not None or self._waiting:
+        if self._flushing or self._settling is not None or self._waiting or self._sink.full:
             self._waiting.append((envelope, messages))
         else:
             self._put(envelope, messages)
@@ -114,10 +122,13 @@ class ExactlyOnce:
             return
         self._offsets.finish(envelope.position, envelope.epoch)
         self._inside.append((envelope, messages[0].dead_letter))
+        self._inside_bytes += sum(len(message.value or b"") for message in messages)
+        if self._inside_bytes >= self._most_bytes:
+            self._flushing = True
 
     def _begin(self) -> bool:
         self._open = True
-        self._since_s = self._clock()
+        self._since_s = self._begun_s = self._clock()
         try:
             self._sink.begin()
         except RewindError as lost:
@@ -155,7 +166,8 @@ class ExactlyOnce:
             if self._broken is not None:
                 self._give_up(self._broken)
             elif not self._flushing:
-                return outstanding
+                self._put_waiting()
+                return outstanding + len(self._waiting)
             elif not outstanding:
                 self._commit()
         return 1 if self._flushing or (self._settling is not None and not self._rewinding) else 0
@@ -191,17 +203,32 @@ class ExactlyOnce:
             if self._suspects or self._rejects:
                 self._suspects.discard(envelope.position)
                 self._rejects.pop(envelope.position, None)
+        self._fit(self._clock() - self._begun_s)
         self._inside.clear()
-        while self._waiting:
+        self._inside_bytes = 0
+        self._put_waiting()
+
+    def _put_waiting(self) -> None:
+        while self._waiting and not (self._flushing or self._rewinding or self._sink.full):
             self._put(*self._waiting.popleft())
+
+    def _fit(self, took_s: float) -> None:
+        """Let the next transaction be as large as the broker takes in good time."""
+        if took_s > self._longest_s:
+            self._most_bytes = max(_FEWEST_BYTES, int(self._inside_bytes * self._longest_s / took_s))
+        elif self._inside_bytes >= self._most_bytes and took_s < self._longest_s / 2:
+            self._most_bytes = min(_MOST_BYTES, 2 * self._most_bytes)
 
     def _give_up(self, reason: str) -> None:
         """Abort what is open, forget what is under way, and read it again."""
         if self._open and self._settling is None:
             self._settling = self._sink.abort()
+        if self._inside_bytes > _FEWEST_BYTES and self._clock() - self._begun_s > self._longest_s:
+            self._most_bytes = max(_FEWEST_BYTES, min(self._most_bytes, self._inside_bytes) // 4)
         self._open = self._flushing = False
         self._broken = None
         self._inside.clear()
+        self._inside_bytes = 0
         self._waiting.clear()
         self._offsets.forget_all()
         self._rewinding = True

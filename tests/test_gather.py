@@ -95,3 +95,17 @@ def test_laws(items: list[tuple[str, int]], max_records: int, max_bytes: int, we
     for topic in "ab":
         assert [e for e in left if e.position.topic == topic] == [e for e in added if e.position.topic == topic]
     assert len(left) == len(added)
+
+
+def test_windows_can_be_made_smaller_and_never_larger_than_allowed() -> None:
+    one = gather(max_records=100, max_bytes=10**6, max_wait_s=60.0)
+    for offset in range(150):
+        one.add(document("a", offset), 0.0)
+    one.resize(30)
+    assert one.ready_in_s(0.0) == 0.0
+    assert len(one.take()) == 30
+    one.resize(0)
+    assert len(one.take()) == 8
+    one.resize(10**9)
+    assert len(one.take()) == 100
+    assert one.crowded() == set()

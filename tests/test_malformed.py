@@ -114,6 +114,7 @@ class Road:
             observer=watch,
             reload=lambda: None,
             poll_records=16,
+            window_s=0.25,
             max_uncommitted_records=200,
             drain_timeout_s=10.0,
         )
@@ -127,7 +128,7 @@ class Road:
             )  # fmt: skip
         return ExactlyOnce(
             source=source, sink=MemoryTransactionalSink(broker=self._broker, looks=3), observer=observer,
-            commit_interval_s=0.01, recover_s=30.0, clock=time.monotonic,
+            commit_interval_s=0.01, longest_s=2.0, recover_s=30.0, clock=time.monotonic,
         )  # fmt: skip
 
     def ends(self) -> dict[str, str]:

@@ -129,6 +129,7 @@ class Road:
             observer=observer,
             reload=lambda: None,
             poll_records=16,
+            window_s=0.25,
             max_uncommitted_records=self.max_uncommitted_records,
             drain_timeout_s=10.0,
         )
@@ -141,7 +142,7 @@ class Road:
             )  # fmt: skip
         self.sink = MemoryTransactionalSink(broker=self.broker, looks=3)
         return ExactlyOnce(
-            source=self.source, sink=self.sink, observer=observer, commit_interval_s=0.01, recover_s=5.0,
+            source=self.source, sink=self.sink, observer=observer, commit_interval_s=0.01, longest_s=2.0, recover_s=5.0,
             clock=time.monotonic,
         )  # fmt: skip
 

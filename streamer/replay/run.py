@@ -140,6 +140,11 @@ class SideSink:
         self._dead_letter = dead_letter
         self._dropped: list[OnDelivered] = []
 
+    @property
+    def full(self) -> bool:
+        """See `Sink.full`."""
+        return self._sink.full
+
     def send(self, message: Outbound, on_delivered: OnDelivered) -> None:
         """See `Sink.send`."""
         topic = self._dead_letter if message.dead_letter else self._to

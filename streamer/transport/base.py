@@ -96,9 +96,14 @@ OnDelivered: TypeAlias = Callable[[DeliveryOutcome], None]
 class Sink(Protocol):
     """Messages to topics, with acknowledgement per message."""
 
+    @property
+    def full(self) -> bool:
+        """Whether as much waits for its acknowledgement as there is memory for: send no more for now."""
+
     def send(self, message: Outbound, on_delivered: OnDelivered) -> None:
-        """Queue a message. A full queue is backpressure: this waits (at most 50 ms at a time, serving
-        acknowledgements) and never drops. `on_delivered` runs later, inside send or flush of the same thread."""
+        """Queue a message, beyond `full` too. This never drops; it waits (at most 50 ms at a time, serving
+        acknowledgements) only where `full` was not heeded. `on_delivered` runs later, inside send or flush of the same
+        thread."""
 
     def flush(self, timeout_s: float) -> int:
         """Serve acknowledgements for up to `timeout_s` (0: only those at hand); returns messages outstanding."""

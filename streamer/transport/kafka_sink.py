@@ -57,6 +57,8 @@ class KafkaSink:
         self._settled: deque[tuple[OnDelivered, DeliveryOutcome]] = deque()
         self._failures = Failures(bootstrap_servers)
         self._open = True
+        self._buffer_bytes = buffer_memory_mb * 1024 * 1024
+        self._outstanding_bytes = 0
         limits = [facts.max_message_bytes for facts in topics.values() if facts.max_message_bytes is not None]
         ours: dict[str, object] = {
             "enable.idempotence": True,
@@ -66,7 +68,8 @@ class KafkaSink:
             "linger.ms": 5,
             "batch.size": min([_CLIENT_LIMIT_BYTES, *limits]),
             "message.max.bytes": min(max([_CLIENT_LIMIT_BYTES, *limits]), _LARGEST_BYTES),
-            "queue.buffering.max.kbytes": buffer_memory_mb * 1024,
+            # a guard: `full` says so before, and what it counts lacks the client's own overhead
+            "queue.buffering.max.kbytes": 2 * buffer_memory_mb * 1024,
             # ends before a consumer that waits for it is put out of its group (max.poll.interval.ms, 5 minutes)
             "message.timeout.ms": 120_000,
             "error_cb": self._failures.on_client_error,
@@ -79,6 +82,10 @@ class KafkaSink:
         """Properties of a kind of sink."""
         return {}
 
+    @property
+    def full(self) -> bool:
+        return self._outstanding_bytes >= self._buffer_bytes
+
     def send(self, message: Outbound, on_delivered: OnDelivered) -> None:
         """See `Sink.send`. A timestamp of None or 0 becomes the time of sending. Raises UsageError when the broker
         refuses the login."""
@@ -87,7 +94,8 @@ class KafkaSink:
         if refusal is not None:
             self._settled.append((on_delivered, refusal))
             return
-        report = self._reporter(message.topic, on_delivered)
+        size = len(message.value or b"") + len(message.key or b"")
+        report = self._reporter(message.topic, size, on_delivered)
         while True:
             try:
                 self._producer.produce(
@@ -104,6 +112,7 @@ class KafkaSink:
                 self._settled.append((on_delivered, self._outcome(error.args[0], message.topic)))
                 return
             else:
+                self._outstanding_bytes += size
                 return
 
     def flush(self, timeout_s: float) -> int:
@@ -143,8 +152,11 @@ class KafkaSink:
     def _reaction(self, error: KafkaError) -> StreamerError:
         return self._failures.reaction(error)
 
-    def _reporter(self, topic: str, on_delivered: OnDelivered) -> Callable[[KafkaError | None, Message], None]:
+    def _reporter(
+        self, topic: str, size: int, on_delivered: OnDelivered
+    ) -> Callable[[KafkaError | None, Message], None]:
         def report(error: KafkaError | None, _message: Message) -> None:
+            self._outstanding_bytes -= size
             if self._open:
                 on_delivered(None if error is None else self._outcome(error, topic))
 

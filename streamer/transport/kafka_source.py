@@ -237,6 +237,8 @@ class KafkaSource:
         starts = self._positions.starts(partitions)
         consumer.incremental_assign(starts)
         consumer.pause([start for start in starts if start.topic in self._paused])
+        # a partition that was paused when it went away is paused when it comes back, whatever was resumed meanwhile
+        consumer.resume([start for start in starts if start.topic not in self._paused])
         for start in starts:
             self._held.take(partition_of(start), start.offset if start.offset >= 0 else None)
         self._tell(self._listener.on_assigned, partitions)  # of none, too: an idle member has its place in the group

@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from contextlib import suppress
-from threading import Thread
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -22,6 +20,7 @@ from streamer.errors import FatalError, RewindError, StreamerError, TransientErr
 from streamer.records import Outbound
 from streamer.transport.base import CommitToken, DeliveryOutcome, Offsets, OnDelivered, Refused
 from streamer.transport.kafka_admin import TopicFacts
+from streamer.transport.kafka_calls import Call, Hands, Progress
 from streamer.transport.kafka_client import Properties, connect, reason
 from streamer.transport.kafka_positions import topic_partitions
 from streamer.transport.kafka_sink import KafkaSink
@@ -35,50 +34,6 @@ _MOST_RENEWALS = 5
 _FENCED = frozenset(
     {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.FENCED_INSTANCE_ID}
 )
-
-
-class _Progress:
-    """The client's call that work is in, and since when; None between calls."""
-
-    calling: tuple[str, float] | None = None
-
-
-class _Call:
-    """Work on the transaction, under way on a thread of its own. Implements Settling.
-
-    Where the client hangs in a call for longer than `patience_s`, `instead` is done in its place, and the thread is
-    left behind.
-    """
-
-    def __init__(
-        self, act: Callable[[_Progress], None], *, patience_s: float, instead: Callable[[_Progress, str], None]
-    ) -> None:
-        self._patience_s = patience_s
-        self._instead = instead
-        self._start(act)
-
-    def _start(self, act: Callable[[_Progress], None]) -> None:
-        self.progress, self._outcome = _Progress(), Future[None]()
-        Thread(target=_run, args=(act, self.progress, self._outcome), name="transaction", daemon=True).start()
-
-    def wait(self, timeout_s: float) -> bool:
-        try:
-            self._outcome.result(timeout_s)
-        except TimeoutError:
-            calling = self.progress.calling
-            if calling is not None and time.monotonic() - calling[1] > self._patience_s:
-                self._start(lambda progress: self._instead(progress, calling[0]))
-            return False
-        return True
-
-
-def _run(act: Callable[[_Progress], None], progress: _Progress, outcome: Future[None]) -> None:
-    try:
-        act(progress)
-    except Exception as error:
-        outcome.set_exception(error)
-    else:
-        outcome.set_result(None)
 
 
 class KafkaTransactionalSink(KafkaSink):
@@ -110,7 +65,8 @@ class KafkaTransactionalSink(KafkaSink):
         self._transaction = 0
         self._began_s = 0.0
         self._renewals = 0
-        self._call: _Call | None = None
+        self._hands = Hands()
+        self._call: Call | None = None
         super().__init__(
             bootstrap_servers=bootstrap_servers,
             properties=properties,
@@ -123,7 +79,8 @@ class KafkaTransactionalSink(KafkaSink):
         return {
             "transactional.id": self._transactional_id,
             "transaction.timeout.ms": timeout_ms,
-            "message.timeout.ms": timeout_ms,  # the client takes no more than this
+            # sooner than the broker ends the transaction, so that there is one to abort
+            "message.timeout.ms": max(500, timeout_ms * 7 // 10),
             "error_cb": self._on_client_error,
         }
 
@@ -133,7 +90,7 @@ class KafkaTransactionalSink(KafkaSink):
 
     def open(self) -> None:
         """See `TransactionalSink.open`. Raises TransientError when the coordinator does not answer in time."""
-        self._open_producer(_Progress())
+        self._open_producer(Progress())
 
     def begin(self) -> None:
         self._transaction += 1
@@ -143,26 +100,29 @@ class KafkaTransactionalSink(KafkaSink):
         except KafkaException as error:
             raise RewindError(f"a transaction could not begin: {reason(error)}") from None
 
-    def commit(self, offsets: Offsets, token: CommitToken) -> _Call:
+    def commit(self, offsets: Offsets, token: CommitToken) -> Call:
         """See `TransactionalSink.commit`. All messages must have been acknowledged: reports come on the caller's
         thread only."""
         return self._call_out(lambda progress: self._commit(progress, self._producer, offsets, token))
 
-    def abort(self) -> _Call:
+    def abort(self) -> Call:
         self._transaction += 1  # reports of the old one count no more
         self._settled.clear()
         return self._call_out(lambda progress: self._abort(progress, self._producer))
 
-    def _call_out(self, act: Callable[[_Progress], None]) -> _Call:
-        self._call = _Call(act, patience_s=self._commit_deadline_s + _GRACE_S, instead=self._leave_behind)
+    def _call_out(self, act: Callable[[Progress], None]) -> Call:
+        self._call = Call(
+            act, hands=self._hands, patience_s=self._commit_deadline_s + _GRACE_S, instead=self._leave_behind
+        )
         return self._call
 
     def close(self) -> None:
         """See `KafkaSink.close`. A client that hangs in a call is left to the end of the process."""
+        self._hands.end()
         if self._call is None or self._call.progress.calling is None:
             super().close()
 
-    def _commit(self, progress: _Progress, producer: Producer, offsets: Offsets, token: CommitToken) -> None:
+    def _commit(self, progress: Progress, producer: Producer, offsets: Offsets, token: CommitToken) -> None:
         deadline_s = self._deadline_s()
         partitions = topic_partitions(offsets)
         try:
@@ -178,14 +138,14 @@ class KafkaTransactionalSink(KafkaSink):
             raise RewindError(f"the transaction came to nothing: {reason(error)}") from None
         self._renewals = 0
 
-    def _abort(self, progress: _Progress, producer: Producer) -> None:
+    def _abort(self, progress: Progress, producer: Producer) -> None:
         try:
             self._retried(progress, "abort_transaction", producer.abort_transaction, self._deadline_s())
         except KafkaException as error:
             self._refuse_rival(error.args[0])
             self._renew(progress, producer)
 
-    def _recover(self, progress: _Progress, producer: Producer, error: KafkaError) -> None:
+    def _recover(self, progress: Progress, producer: Producer, error: KafkaError) -> None:
         """Be ready for another transaction. Raises what cannot be recovered from."""
         if producer is not self._producer:
             return  # it was left behind, and there is a new one already
@@ -207,15 +167,17 @@ class KafkaTransactionalSink(KafkaSink):
         if isinstance(known, UsageError):
             raise known
 
-    def _leave_behind(self, progress: _Progress, hanging: str) -> None:
+    def _leave_behind(self, progress: Progress, hands: Hands, hanging: str) -> None:
         """Go on with a new producer, though the old one never returned. Should it do so later, the broker takes
         nothing from it any more."""
         self._log.warning("the Kafka client hangs and is left behind", call=hanging, after_s=self._commit_deadline_s)
         self._transaction += 1
+        self._hands.end()  # of the old ones, should they ever be free again
+        self._hands = hands
         self._renew(progress, None)
         raise RewindError(f"the Kafka client hung in {hanging} for {self._commit_deadline_s:g} s")
 
-    def _renew(self, progress: _Progress, old: Producer | None) -> None:
+    def _renew(self, progress: Progress, old: Producer | None) -> None:
         """A new producer of the same id: the broker ends what the old one left, before this returns."""
         self._renewals += 1
         if self._renewals > _MOST_RENEWALS:
@@ -231,7 +193,7 @@ class KafkaTransactionalSink(KafkaSink):
             with suppress(KafkaException):
                 self._retried(progress, "close", lambda _: old.close(), self._deadline_s())
 
-    def _open_producer(self, progress: _Progress) -> None:
+    def _open_producer(self, progress: Progress) -> None:
         self._began_s = time.monotonic()
         try:
             self._retried(progress, "init_transactions", self._producer.init_transactions, self._deadline_s())
@@ -239,7 +201,7 @@ class KafkaTransactionalSink(KafkaSink):
             self._refuse_rival(error.args[0])
             raise TransientError(f"transactional id '{self._transactional_id}': {reason(error)}") from None
 
-    def _retried(self, progress: _Progress, name: str, ask: Callable[[float], object], deadline_s: float) -> None:
+    def _retried(self, progress: Progress, name: str, ask: Callable[[float], object], deadline_s: float) -> None:
         """Ask until it succeeds, or fails in a way that does not pass, or the deadline is over."""
         while True:
             progress.calling = (name, time.monotonic())

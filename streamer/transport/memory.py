@@ -176,13 +176,14 @@ class MemorySource:
 
 
 class MemorySink:
-    """Writes to a MemoryBroker.
+    """Writes to a MemoryBroker; full with `most` messages that are not acknowledged.
 
     `hold` and `release` stop and resume acknowledgements, as a slow broker would.
     """
 
-    def __init__(self, *, broker: MemoryBroker) -> None:
+    def __init__(self, *, broker: MemoryBroker, most: int = 1_000_000) -> None:
         self._broker = broker
+        self._most = most
         self._unreported: deque[tuple[OnDelivered, DeliveryOutcome]] = deque()
         self._held_back = False
 
@@ -192,6 +193,10 @@ class MemorySink:
 
     def release(self) -> None:
         self._held_back = False
+
+    @property
+    def full(self) -> bool:
+        return len(self._unreported) >= self._most
 
     def send(self, message: Outbound, on_delivered: OnDelivered) -> None:
         self._report()

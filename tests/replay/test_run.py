@@ -18,6 +18,7 @@ class Kept:
     def __init__(self) -> None:
         self.messages: list[Outbound] = []
         self.closed = False
+        self.full = False
         self._waiting: list[OnDelivered] = []
 
     def send(self, message: Outbound, on_delivered: OnDelivered) -> None:

@@ -111,6 +111,27 @@ def test_a_second_member_takes_over_half_and_nothing_is_lost_or_read_twice(
 
 
 @pytest.mark.kafka
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_what_was_paused_when_it_went_away_is_read_when_it_comes_back_after_a_resume(
+    kafka_road: RoadBroker, unique: str, protocol: GroupProtocol
+) -> None:
+    """The client keeps a partition's pause while others hold it."""
+    topic = kafka_road.create_topic(unique)
+    properties = {"heartbeat_interval_ms": 300} if protocol == "classic" else {}
+    first = Member(kafka_road, topic, protocol, **properties)
+    run([first], lambda: len(first.held) == 4)
+    first.source.pause([topic])
+    second = Member(kafka_road, topic, protocol, **properties)
+    run([first, second], lambda: len(first.held) == 2 and len(second.held) == 2)
+    first.source.resume([topic])
+    second.source.close()
+    run([first], lambda: len(first.held) == 4)
+    fill(kafka_road, topic, 5)
+    run([first], lambda: len(first.records) == 20)
+    first.source.close()
+
+
+@pytest.mark.kafka
 def test_a_member_that_stops_polling_loses_its_partitions(kafka_road: RoadBroker, unique: str) -> None:
     topic = kafka_road.create_topic(unique)
     fill(kafka_road, topic, 10)
