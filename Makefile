@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 TORCH_INDEX ?=
 # how many Apache Kafka nodes: 1 or 3; without it, kafka-down and kafka-status mean what runs
 BROKERS ?=
+# Tests mostly wait: for brokers, for processes that start. More workers than cores make them slower.
+TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo install test check lint types format schemas kafka-up kafka-down kafka-status bench model load-backlog \
@@ -38,7 +40,7 @@ demo: $(VENV)/.run  ## label the shipped tickets and posts: no Kafka, no network
 	@$(BIN)/streamer demo
 
 test: $(VENV)/.test  ## run the tests, with branch coverage
-	$(BIN)/pytest --cov --cov-report=term:skip-covered
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(TEST_WORKERS) --dist loadgroup --cov --cov-report=term:skip-covered
 
 check: lint types test  ## what CI runs
 

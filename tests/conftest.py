@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -163,14 +165,48 @@ class RoadBroker:
 
 
 @pytest.fixture(scope="session")
-def kafka_bootstrap() -> Iterator[str]:
+def kafka_bootstrap(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[str]:
     """Address of an Apache Kafka broker: the one named by KAFKA_BOOTSTRAP_SERVERS, one that runs already, or one
     started for these tests and stopped after them. Without any, tests skip; with REQUIRE_KAFKA=1 they fail."""
     named = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
-    running = _kafka_script("status")
-    if named or running.returncode == 0:
-        yield named or running.stdout.strip()
+    if named:
+        yield named
         return
+    base = tmp_path_factory.getbasetemp()
+    with shared_broker(base if worker_id == "master" else base.parent) as address:
+        yield address
+
+
+@contextmanager
+def shared_broker(folder: Path) -> Iterator[str]:
+    """The broker of kafka.sh. Its users count themselves in a file: the last one stops it, if the first started it."""
+    with _counted(folder) as users:
+        running = _kafka_script("status")
+        address = running.stdout.strip() if running.returncode == 0 else _start_kafka()
+        ours = bool(users) or running.returncode != 0
+        if ours:
+            users.append("one")
+    yield address
+    if ours:
+        with _counted(folder) as users:
+            users.pop()
+            if not users:
+                assert _kafka_script("down").returncode == 0
+
+
+@contextmanager
+def _counted(folder: Path) -> Iterator[list[str]]:
+    """A list that all processes of a test run share; one at a time has it."""
+    with (folder / "kafka-users").open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        users = file.read().split()
+        yield users
+        file.truncate(0)
+        file.write("\n".join(users))
+
+
+def _start_kafka() -> str:
     missing = [tool for tool in ("java", "mvn") if shutil.which(tool) is None]
     started = None if missing else _kafka_script("up")
     if started is None or started.returncode != 0:
@@ -178,8 +214,7 @@ def kafka_bootstrap() -> Iterator[str]:
         if os.environ.get("REQUIRE_KAFKA") == "1":
             pytest.fail(why)
         pytest.skip(why)
-    yield started.stdout.strip()
-    assert _kafka_script("down").returncode == 0
+    return started.stdout.strip()
 
 
 @pytest.fixture(scope="session")
