@@ -40,7 +40,7 @@ demo: $(VENV)/.run  ## label the shipped tickets and posts: no Kafka, no network
 	@$(BIN)/streamer demo
 
 test: $(VENV)/.test  ## run the tests, with branch coverage
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(TEST_WORKERS) --dist loadgroup --cov --cov-report=term:skip-covered
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(TEST_WORKERS) --dist loadscope --cov --cov-report=term:skip-covered
 
 check: lint types test  ## what CI runs
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from streamer.transport.kafka_admin import TopicFacts
 
 REACH_TIMEOUT_S = 10.0
+TRANSACTION_BYTES = 16_000_000
 BUNDLED, FAKE = "bundled", "fake"
 FAKE_WINDOW_TOKENS = 512
 CPU_WINDOW_RECORDS, ACCELERATOR_WINDOW_RECORDS = 128, 1024
@@ -230,6 +231,7 @@ def build_delivery(
         sink=transactional,
         observer=observer,
         commit_interval_s=interval_s,
+        most_bytes=TRANSACTION_BYTES,
         longest_s=limits.transaction_timeout_s / 4,
         recover_s=limits.commit_deadline_s,
         clock=time.monotonic,

@@ -26,8 +26,7 @@ from streamer.transport.base import Offsets as NextOffsets
 
 _SERVE_S = 0.005  # while messages wait for a transaction to end, an idle look at it is worth this much
 _ABORT_S = 2.0
-# a transaction holds this much before its interval is over, and as little where the broker is slow
-_MOST_BYTES, _FEWEST_BYTES = 16_000_000, 64_000
+_SMALLEST = 256  # times smaller than the largest transaction, where the broker is slow
 _ALONE_S = 10.0
 
 
@@ -38,7 +37,8 @@ class ExactlyOnce:
     refused batch are remembered by position, the transaction is aborted, and on the rerun each of them travels alone:
     the one that is refused again becomes a dead letter on the next rerun.
 
-    A transaction that the broker takes longer for than `longest_s` was too large: the next ones hold fewer bytes.
+    A transaction ends before its interval when it holds `most_bytes`. One that the broker takes longer for than
+    `longest_s` was too large: the next ones hold less.
     `recover_s` bounds how long the committed offsets are asked for before the process gives up.
     """
 
@@ -49,6 +49,7 @@ class ExactlyOnce:
         sink: TransactionalSink,
         observer: Observer,
         commit_interval_s: float,
+        most_bytes: int,
         longest_s: float,
         recover_s: float,
         clock: Callable[[], float],
@@ -57,6 +58,7 @@ class ExactlyOnce:
         self._sink = sink
         self._observer = observer
         self._commit_interval_s = commit_interval_s
+        self._largest_bytes = self._most_bytes = most_bytes
         self._longest_s = longest_s
         self._recover_s = recover_s
         self._clock = clock
@@ -70,7 +72,6 @@ class ExactlyOnce:
         self._begun_s = 0.0
         self._inside: list[tuple[Envelope[object], bool]] = []  # records of the transaction; whether dead letters
         self._inside_bytes = 0
-        self._most_bytes = _MOST_BYTES
         self._waiting: deque[tuple[Envelope[object], Sequence[Outbound]]] = deque()
         self._suspects: set[Position] = set()
         self._rejects: dict[Position, Reject] = {}
@@ -214,17 +215,19 @@ class ExactlyOnce:
 
     def _fit(self, took_s: float) -> None:
         """Let the next transaction be as large as the broker takes in good time."""
+        fewest_bytes = self._largest_bytes // _SMALLEST
         if took_s > self._longest_s:
-            self._most_bytes = max(_FEWEST_BYTES, int(self._inside_bytes * self._longest_s / took_s))
+            self._most_bytes = max(fewest_bytes, int(self._inside_bytes * self._longest_s / took_s))
         elif self._inside_bytes >= self._most_bytes and took_s < self._longest_s / 2:
-            self._most_bytes = min(_MOST_BYTES, 2 * self._most_bytes)
+            self._most_bytes = min(self._largest_bytes, 2 * self._most_bytes)
 
     def _give_up(self, reason: str) -> None:
         """Abort what is open, forget what is under way, and read it again."""
         if self._open and self._settling is None:
             self._settling = self._sink.abort()
-        if self._inside_bytes > _FEWEST_BYTES and self._clock() - self._begun_s > self._longest_s:
-            self._most_bytes = max(_FEWEST_BYTES, min(self._most_bytes, self._inside_bytes) // 4)
+        if self._inside and self._clock() - self._begun_s > self._longest_s:  # if it was for its size
+            fewest_bytes = self._largest_bytes // _SMALLEST
+            self._most_bytes = max(fewest_bytes, min(self._most_bytes, self._inside_bytes) // 4)
         self._open = self._flushing = False
         self._broken = None
         self._inside.clear()

@@ -14,11 +14,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
+from xdist.scheduler import LoadScopeScheduling
 
 from streamer.records import Outbound
 from streamer.transport.embedded import EmbeddedBroker
@@ -26,6 +28,24 @@ from streamer.transport.kafka_admin import create_topics
 from streamer.transport.kafka_client import GroupProtocol, Properties
 
 KAFKA_SCRIPT = Path(__file__).parents[1] / "deploy" / "kafka" / "kafka.sh"
+
+
+CLUSTER_FILES = ("test_cluster.py", "test_faults.py", "test_transactional_sink.py")
+
+
+class ByFixture(LoadScopeScheduling):  # type: ignore[misc]
+    """Tests that need three brokers go to one worker, those of a file on Kafka share what it sets up, others go
+    wherever there is room."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        if file.endswith(CLUSTER_FILES):
+            return "cluster"
+        return file if "tests/kafka/" in file else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFixture:
+    return ByFixture(config, log)
 
 
 @pytest.fixture(autouse=True)

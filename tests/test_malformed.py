@@ -128,7 +128,7 @@ class Road:
             )  # fmt: skip
         return ExactlyOnce(
             source=source, sink=MemoryTransactionalSink(broker=self._broker, looks=3), observer=observer,
-            commit_interval_s=0.01, longest_s=2.0, recover_s=30.0, clock=time.monotonic,
+            commit_interval_s=0.01, most_bytes=10**6, longest_s=2.0, recover_s=30.0, clock=time.monotonic,
         )  # fmt: skip
 
     def ends(self) -> dict[str, str]:

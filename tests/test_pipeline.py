@@ -142,9 +142,15 @@ class Road:
             )  # fmt: skip
         self.sink = MemoryTransactionalSink(broker=self.broker, looks=3)
         return ExactlyOnce(
-            source=self.source, sink=self.sink, observer=observer, commit_interval_s=0.01, longest_s=2.0, recover_s=5.0,
+            source=self.source,
+            sink=self.sink,
+            observer=observer,
+            commit_interval_s=0.01,
+            most_bytes=10**6,
+            longest_s=2.0,
+            recover_s=5.0,
             clock=time.monotonic,
-        )  # fmt: skip
+        )
 
     def run(self, expected: int) -> Watch:
         watch = Watch(expected)

@@ -14,7 +14,7 @@ from streamer.transport.kafka_admin import create_topics
 if TYPE_CHECKING:
     from tests.kafka.conftest import KafkaCluster
 
-pytestmark = [pytest.mark.kafka, pytest.mark.xdist_group("cluster")]
+pytestmark = pytest.mark.kafka
 
 NODES = {1, 2, 3}
 NOTICED_S = 30.0

@@ -14,7 +14,7 @@ from load_tests.faults.ordeal import Demand, endure
 if TYPE_CHECKING:
     from tests.kafka.conftest import KafkaCluster
 
-pytestmark = [pytest.mark.kafka, pytest.mark.xdist_group("cluster")]
+pytestmark = pytest.mark.kafka
 
 RECORDS = 5000
 

@@ -23,7 +23,7 @@ from streamer.transport.kafka_transactions import KafkaTransactionalSink
 if TYPE_CHECKING:
     from tests.kafka.conftest import KafkaCluster
 
-pytestmark = [pytest.mark.kafka, pytest.mark.xdist_group("cluster")]
+pytestmark = pytest.mark.kafka
 
 KAFKA_SCRIPT = "deploy/kafka/kafka.sh"
 WAIT_S = 40.0
