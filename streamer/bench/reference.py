@@ -33,16 +33,31 @@ def gliclass_version() -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class EncoderShape:
-    """Size of a BERT encoder."""
+    """Size of an encoder: BERT, or with `kind` "deberta-v2" DeBERTa-v3."""
 
     layers: int
     hidden: int
     heads: int
     intermediate: int
     vocabulary: int
+    kind: str = "bert"
 
 
 MINILM_L6 = EncoderShape(layers=6, hidden=384, heads=12, intermediate=1536, vocabulary=30_522)
+DEBERTA_V3_SMALL = EncoderShape(layers=6, hidden=768, heads=12, intermediate=3072, vocabulary=30_522, kind="deberta-v2")
+_KINDS: dict[str, dict[str, Any]] = {
+    "bert": {},
+    "deberta-v2": {
+        "relative_attention": True,
+        "position_buckets": 256,
+        "pos_att_type": "p2c|c2p",
+        "share_att_key": True,
+        "norm_rel_ebd": "layer_norm",
+        "position_biased_input": False,
+        "type_vocab_size": 0,
+        "layer_norm_eps": 1e-7,
+    },
+}
 
 
 def save_checkpoint(directory: Path, shape: EncoderShape) -> None:
@@ -57,13 +72,14 @@ def save_checkpoint(directory: Path, shape: EncoderShape) -> None:
     tokenizer.add_tokens(list(MARKERS), special_tokens=True)
     label, sep, example = (tokenizer.convert_tokens_to_ids(marker) for marker in MARKERS)
     encoder = {
-        "model_type": "bert",
+        "model_type": shape.kind,
         "vocab_size": len(tokenizer),
         "hidden_size": shape.hidden,
         "num_hidden_layers": shape.layers,
         "num_attention_heads": shape.heads,
         "intermediate_size": shape.intermediate,
         "max_position_embeddings": 512,
+        **_KINDS[shape.kind],
     }
     config = GLiClassModelConfig(
         encoder_config=encoder,
@@ -92,7 +108,7 @@ def _spread(name: str, inputs: int) -> float:
     labels apart (as gliclass begins its training, every score would be a half)."""
     if "embeddings" in name:
         return 1.0
-    sharpness = 2.0 if ".query." in name or ".key." in name else 1.0
+    sharpness = 2.0 if ".query" in name or ".key" in name else 1.0
     return float(sharpness * inputs**-0.5)
 
 

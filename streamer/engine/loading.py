@@ -28,6 +28,8 @@ from streamer.errors import UsageError
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
 WEIGHTS_INDEX = f"{WEIGHTS}.index.json"
 
+_CONVERT = "GLiClassModel.from_pretrained(MODEL).save_pretrained(DIRECTORY)"
+
 # Stored with some checkpoints and never read by GLiClass: BERT's own pooler, and buffers that are constants.
 _UNREAD_WEIGHTS = (
     "encoder_model.pooler.",
@@ -132,7 +134,7 @@ def load_uniencoder(directory: Path, *, dtype: torch.dtype) -> UniEncoder:
     # Assigned one by one, since casting the model as a whole would round its rotary frequencies; and copied, since
     # what safetensors returns is mapped from the file, unaligned.
     for name, value in weights.items():
-        in_encoder = name.startswith("encoder_model.")
+        in_encoder = name.startswith(("encoder_model.", "segment_embeddings."))
         weights[name] = value.to(dtype if in_encoder else torch.float32, copy=True)
     model.load_state_dict(weights, assign=True)
     return model.requires_grad_(False).eval()
@@ -156,7 +158,10 @@ def _weight_files(directory: Path) -> list[Path]:
         return [directory / WEIGHTS]
     index = directory / WEIGHTS_INDEX
     if not index.is_file():
-        raise UsageError(f"{directory}: no {WEIGHTS}; weights stored as pickle (pytorch_model.bin) are never loaded")
+        raise UsageError(
+            f"{directory}: no {WEIGHTS}; weights stored as pickle (pytorch_model.bin) are never loaded. Where you trust"
+            f" them, convert them once with gliclass: {_CONVERT}; then copy {TOKENIZER} there"
+        )
     shards = _read_json(index).get("weight_map")
     if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
         raise UsageError(f"{index}: weight_map must name a file for each weight")

@@ -12,18 +12,23 @@ Must not know: label sets, tokenizers, files, Kafka.
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, Final, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel
+from transformers import AutoModel, DebertaV2Model
 from transformers.activations import ACT2FN
 
+from streamer.engine.deberta import DisentangledEncoder
 from streamer.engine.gliclass_config import UniEncoderConfig
+from streamer.engine.scorers import build_scorer
 
-# width of the `mlp` scorer: gliclass never passes its config's scorer_mlp_hidden_size on
-_SCORER_WIDTH = 256
 _EPSILON = 1e-8
+_ENCODER_OPTIONS: Final[dict[str, dict[str, Any]]] = {
+    "bert": {"attn_implementation": "sdpa", "add_pooling_layer": False},
+    "modernbert": {"attn_implementation": "sdpa"},
+    "deberta-v2": {},
+}
 
 
 class Projector(nn.Module):
@@ -40,31 +45,6 @@ class Projector(nn.Module):
         return cast(Tensor, self.linear_2(self.act(self.linear_1(features))))
 
 
-class DotScorer(nn.Module):
-    """scorer_type `simple`: (batch, hidden) . (batch, labels, hidden) -> (batch, labels)."""
-
-    def forward(self, text: Tensor, labels: Tensor) -> Tensor:
-        return torch.einsum("bh,blh->bl", text, labels)
-
-
-class MlpScorer(nn.Module):
-    """scorer_type `mlp`: three layers over text and label side by side -> (batch, labels)."""
-
-    def __init__(self, hidden: int) -> None:
-        super().__init__()
-        self.mlp = nn.Sequential(
-            nn.Linear(2 * hidden, _SCORER_WIDTH),
-            nn.ReLU(),
-            nn.Linear(_SCORER_WIDTH, _SCORER_WIDTH // 2),
-            nn.ReLU(),
-            nn.Linear(_SCORER_WIDTH // 2, 1),
-        )
-
-    def forward(self, text: Tensor, labels: Tensor) -> Tensor:
-        pair = torch.cat([text.unsqueeze(1).expand_as(labels), labels], dim=-1)  # (batch, labels, 2 * hidden)
-        return cast(Tensor, self.mlp(pair).squeeze(-1))
-
-
 class UniEncoder(nn.Module):
     """Encoder, label and text features, projectors and scorer; computes what gliclass 0.1.21 computes.
 
@@ -75,14 +55,16 @@ class UniEncoder(nn.Module):
     def __init__(self, config: UniEncoderConfig) -> None:
         super().__init__()
         self.config = config
-        without_pooler = {"add_pooling_layer": False} if config.encoder.model_type == "bert" else {}
         self.encoder_model = AutoModel.from_config(  # type: ignore[no-untyped-call]
-            config.encoder, attn_implementation="sdpa", **without_pooler
+            config.encoder, **_ENCODER_OPTIONS[config.encoder.model_type]
         )
+        deberta = isinstance(self.encoder_model, DebertaV2Model)
+        self._disentangled = DisentangledEncoder(self.encoder_model) if deberta else None
+        if config.use_segment_embeddings:
+            self.segment_embeddings = nn.Embedding(3, int(config.encoder.hidden_size))
         self.text_projector = Projector(config)
         self.classes_projector = Projector(config)
-        hidden = int(config.encoder.hidden_size)
-        self.scorer = MlpScorer(hidden) if config.scorer_type == "mlp" else DotScorer()
+        self.scorer = build_scorer(config)
         self.logit_scale = nn.Parameter(torch.zeros(()))
 
     @property
@@ -97,14 +79,33 @@ class UniEncoder(nn.Module):
         `labels` the most labels of any row, given by the caller because counting them would wait for the device.
         Returns logits (batch, labels), float32; those beyond a row's own labels are finite and without meaning.
         """
-        states = self.encoder_model(input_ids=ids, attention_mask=mask.long()).last_hidden_state.float()
-        text = self.text_projector(self._text_feature(states, ids, mask))  # (batch, hidden)
+        states = self._encode(ids, mask).float()  # (batch, tokens, hidden)
+        text = self.text_projector(self._text_feature(states, ids, mask))  # (batch, hidden), "pass": as states
         label = self.classes_projector(self._label_features(states, ids, mask, labels))  # (batch, labels, hidden)
+        in_text = self._text_mask(ids, mask) & mask
         if not self.config.normalize_features:
-            return cast(Tensor, self.scorer(text, label))
+            return cast(Tensor, self.scorer(text, label, in_text))
         text = text / (text.norm(dim=-1, keepdim=True) + _EPSILON)
         label = label / (label.norm(dim=-1, keepdim=True) + _EPSILON)
-        return cast(Tensor, self.scorer(text, label) * self.logit_scale)
+        return cast(Tensor, self.scorer(text, label, in_text) * self.logit_scale)
+
+    def _encode(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """(batch, tokens) -> hidden states (batch, tokens, hidden) in the encoder's dtype."""
+        embedded = self.encoder_model.get_input_embeddings()(ids)
+        if self.config.use_segment_embeddings:
+            embedded = embedded + self.segment_embeddings(self._segments(ids))
+        if self._disentangled is not None:
+            return self._disentangled(self.encoder_model.embeddings.LayerNorm(embedded), mask)
+        return cast(Tensor, self.encoder_model(inputs_embeds=embedded, attention_mask=mask.long()).last_hidden_state)
+
+    def _segments(self, ids: Tensor) -> Tensor:
+        """Segment of each token, as gliclass counts: 1 from `<<SEP>>` on, else 0.
+
+        It means to give examples segment 2, but looks for the first token that is not their marker, and so gives it
+        to every token of a row that has examples, in training too.
+        """
+        examples = (ids == self.config.example_token_index).any(dim=-1, keepdim=True)  # (batch, 1)
+        return self._from_separator(ids).long().masked_fill(examples, 2)
 
     def _label_features(self, states: Tensor, ids: Tensor, mask: Tensor, labels: int) -> Tensor:
         """(batch, tokens, hidden) -> (batch, labels, hidden)."""
@@ -127,14 +128,20 @@ class UniEncoder(nn.Module):
         return states.gather(1, position.unsqueeze(-1).expand(-1, -1, states.shape[-1]))
 
     def _text_feature(self, states: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-        """(batch, tokens, hidden) -> (batch, hidden)."""
-        text = self._from_separator(ids) if self.config.extract_text_features else torch.ones_like(mask)
+        """(batch, tokens, hidden) -> (batch, hidden), or states as they are where the scorer pools them."""
+        if self.config.pooling_strategy == "pass":
+            return states
+        text = self._text_mask(ids, mask)
         if self.config.pooling_strategy == "first":
             first = text.to(torch.uint8).argmax(dim=-1)  # (batch,)
             return states.gather(1, first.view(-1, 1, 1).expand(-1, 1, states.shape[-1])).squeeze(1)
         # gliclass divides by the length of the whole sequence even where it sums over the text alone
         weights = (text & mask).to(states.dtype).unsqueeze(-1)
         return (states * weights).sum(dim=1) / mask.sum(dim=-1, keepdim=True)
+
+    def _text_mask(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """(batch, tokens) bool: where gliclass takes the text's features from; padding is not taken out."""
+        return self._from_separator(ids) if self.config.extract_text_features else torch.ones_like(mask)
 
     def _from_separator(self, ids: Tensor) -> Tensor:
         """(batch, tokens) -> bool of the same shape: True from the first `<<SEP>>` on, where the text begins."""

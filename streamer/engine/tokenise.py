@@ -65,7 +65,7 @@ class RowTokeniser:
     """
 
     def __init__(self, *, tokenizer: Tokenizer, prompt_first: bool, facet_mode: FacetMode, window_tokens: int) -> None:
-        self._tokenizer, self._special = _hardened(tokenizer)
+        self._tokenizer, self._special, self._control = _hardened(tokenizer)
         self._prompt_first = prompt_first
         self._facet_mode = facet_mode
         self._window_tokens = window_tokens
@@ -154,7 +154,8 @@ class RowTokeniser:
             raise UsageError(f"{where}: this model was not trained with examples (no {EXAMPLE} token); remove them")
 
     def _refuse_markers(self, where: str, text: str) -> None:
-        found = self._special.search(text)
+        found = [match[0] for match in self._special.finditer(text)]
+        found += [str(self._tokenizer.id_to_token(index)) for index in self._encode(text) if index in self._control]
         if found:
             raise UsageError(f"{where}: '{found[0]}' is a control token of this model; reword it")
 
@@ -170,11 +171,16 @@ class RowTokeniser:
             encodings = self._tokenizer.encode_batch_fast(strings, add_special_tokens=False)
             short = []
             for i, head, encoding in zip(pending, heads, encodings, strict=True):
-                ids[i] = encoding.ids[marker_tokens:]
+                ids[i] = self._without_control(encoding.ids[marker_tokens:])
                 if len(head) < len(texts[i]) and len(ids[i]) <= prepared[i].room_tokens:
                     short.append(i)
             pending, per_token = short, per_token * 4
         return ids
+
+    def _without_control(self, ids: list[int]) -> list[int]:
+        """Leave out control tokens that no pattern foresees: a unigram model has them in its vocabulary, and the
+        normaliser before it makes them of full-width letters and brackets, or by taking out what is invisible."""
+        return ids if self._control.isdisjoint(ids) else [index for index in ids if index not in self._control]
 
     def _neutralised(self, lead: str, text: str) -> str:
         """`lead` and text, a space put into whatever in the text (or across the seam) the tokenizer would match."""
@@ -225,8 +231,9 @@ def _head(text: str, characters: int) -> str:
     return words[0] if len(words) == 2 and len(words[1]) < _LONGEST_WORD else head
 
 
-def _hardened(tokenizer: Tokenizer) -> tuple[Tokenizer, re.Pattern[str]]:
-    """A copy of the tokenizer that neither pads nor cuts, and a pattern of all its control tokens.
+def _hardened(tokenizer: Tokenizer) -> tuple[Tokenizer, re.Pattern[str], frozenset[int]]:
+    """A copy of the tokenizer that neither pads nor cuts, a pattern of all its control tokens, and the ids of those
+    that it never gives to ordinary text.
 
     Control tokens of the copy match only as they are written: where the original compares them after normalising,
     "<<label>>" in a text would become a marker too.
@@ -244,4 +251,10 @@ def _hardened(tokenizer: Tokenizer) -> tuple[Tokenizer, re.Pattern[str]]:
         if marker not in contents:
             raise UsageError(f"the tokenizer has no {marker} token: this is no GLiClass model")
     longest_first = sorted(contents, key=len, reverse=True)
-    return Tokenizer.from_str(json.dumps(state)), re.compile("|".join(map(re.escape, longest_first)))
+    copy = Tokenizer.from_str(json.dumps(state))
+    pattern = re.compile("|".join(map(re.escape, longest_first)))
+    model = state["model"]
+    unknown = {model.get("unk_token"), model.get("unk_id")}  # what stands for unknown text: its token, or its id
+    ids = copy.get_vocab()
+    control = frozenset(ids[content] for content in contents if not unknown & {content, ids[content]})
+    return copy, pattern, control

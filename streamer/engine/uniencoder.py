@@ -44,7 +44,7 @@ class UniEncoderBackend:
         revision: str,
     ) -> None:
         _check_tokenizer(tokenizer, model)
-        window_tokens = min(model.config.window_tokens, max_row_tokens)
+        window_tokens = min(model.config.window_tokens or max_row_tokens, max_row_tokens)
         self._tokeniser = RowTokeniser(
             tokenizer=tokenizer,
             prompt_first=model.config.prompt_first,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import string
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from streamer.engine.uniencoder import UniEncoderBackend, open_uniencoder
 from streamer.facets import Facet, InContextExample, Kind, Label, LabelSet
@@ -21,7 +22,7 @@ from streamer.facets import Facet, InContextExample, Kind, Label, LabelSet
 MakeCheckpoint: TypeAlias = Callable[..., Path]
 
 MARKERS = ("<<LABEL>>", "<<SEP>>", "<<EXAMPLE>>")
-POSITIONS = {"bert": 160, "modernbert": 320}
+POSITIONS = {"bert": 160, "modernbert": 320, "mmbert": 320, "deberta-v2": 64}
 CORPUS = (
     "The invoice was wrong, and nobody answers the phone. Please call me back on Monday morning!",
     "My laptop does not start after the update; the screen stays black. hardware.laptop software.update",
@@ -50,7 +51,10 @@ def one_facet() -> Callable[..., LabelSet]:
 
 @pytest.fixture(scope="session")
 def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> MakeCheckpoint:
-    """`make_checkpoint("bert" | "modernbert", **config)`: a directory in GLiClass's format, made once per config."""
+    """`make_checkpoint(encoder, **config)`: a directory in GLiClass's format, made once per config.
+
+    `encoder` is a key of TOKENIZERS; "mmbert" is a ModernBERT encoder with the tokenizer of mmBERT.
+    """
     made: dict[str, Path] = {}
 
     def make(encoder: str, **config: Any) -> Path:
@@ -69,7 +73,7 @@ def save_checkpoint(directory: Path, encoder: str, config: dict[str, Any]) -> No
     from transformers import PreTrainedTokenizerFast
 
     ends: dict[str, Any] = {"unk_token": "[UNK]", "pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    backend = wordpiece() if encoder == "bert" else byte_level_bpe()
+    backend = TOKENIZERS[encoder]()
     ends["mask_token"] = AddedToken("[MASK]", lstrip=True)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **ends)  # type: ignore[no-untyped-call]
     tokenizer.add_tokens(list(MARKERS), special_tokens=True)
@@ -94,7 +98,7 @@ def save_checkpoint(directory: Path, encoder: str, config: dict[str, Any]) -> No
 
 def encoder_config(encoder: str, *, vocabulary: int, padding: int | None) -> dict[str, Any]:
     config: dict[str, Any] = {
-        "model_type": encoder,
+        "model_type": "modernbert" if encoder == "mmbert" else encoder,
         "vocab_size": vocabulary,
         "pad_token_id": padding,
         "max_position_embeddings": POSITIONS[encoder],
@@ -103,8 +107,12 @@ def encoder_config(encoder: str, *, vocabulary: int, padding: int | None) -> dic
         "num_attention_heads": 2,
         "intermediate_size": 48,
     }
-    if encoder == "modernbert":  # one layer attends to everything, the other to 8 tokens on either side
+    if encoder in ("modernbert", "mmbert"):  # one layer attends to everything, the other to 8 tokens on either side
         config |= {"global_attn_every_n_layers": 2, "local_attention": 16}
+    if encoder == "deberta-v2":  # as DeBERTa-v3 has it; distances above 8 share buckets, those above 63 the last one
+        config |= {"relative_attention": True, "position_buckets": 16, "max_relative_positions": -1}
+        config |= {"pos_att_type": "p2c|c2p", "share_att_key": True, "norm_rel_ebd": "layer_norm"}
+        config |= {"position_biased_input": False, "type_vocab_size": 0, "layer_norm_eps": 1e-7}
     return config
 
 
@@ -139,10 +147,56 @@ def byte_level_bpe() -> Tokenizer:
     return _with_ends(tokenizer)
 
 
+@cache  # training adds up in any order, so two runs may differ
+def _trained_unigram() -> str:
+    """DeBERTa-v3's and mDeBERTa-v3's kind: whatever is normalised to a piece is one, control tokens among them."""
+    tokenizer = Tokenizer(models.Unigram())
+    # NMT and NFKC are what the precompiled map of the published tokenizers does
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Strip(), normalizers.Nmt(), normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(prepend_scheme="always")])
+    tokenizer.decoder = decoders.Metaspace()
+    special = ["[PAD]", "[CLS]", "[SEP]", "[UNK]"]
+    alphabet = list(string.printable[:94])
+    trainer = trainers.UnigramTrainer(
+        vocab_size=300, special_tokens=special, unk_token=special[-1], initial_alphabet=alphabet
+    )
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    tokenizer.add_special_tokens(["[MASK]"])
+    return _with_ends(tokenizer).to_str()
+
+
+def bpe_with_bytes() -> Tokenizer:
+    """mmBERT's kind: characters and their pairs over the whole string, spaces as signs, bytes for what is unknown."""
+    tokenizer = Tokenizer(models.BPE(unk_token="[UNK]", fuse_unk=True))  # noqa: S106 - no password
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    bytes_ = [f"<0x{value:02X}>" for value in range(256)]
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    trainer = trainers.BpeTrainer(vocab_size=560, special_tokens=[*special, *bytes_])
+    tokenizer.train_from_iterator([line.replace(" ", " ▁") for line in CORPUS], trainer)
+    state = json.loads(tokenizer.to_str())
+    state["added_tokens"] = [token for token in state["added_tokens"] if token["content"] in special]
+    state["model"]["byte_fallback"] = True
+    tokenizer = Tokenizer.from_str(json.dumps(state))
+    tokenizer.add_tokens([AddedToken("\n" * count, normalized=False) for count in (3, 2)])
+    return _with_ends(tokenizer)
+
+
 def _with_ends(tokenizer: Tokenizer) -> Tokenizer:
     ends: list[Any] = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
     tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
     return tokenizer
+
+
+TOKENIZERS: dict[str, Callable[[], Tokenizer]] = {
+    "bert": wordpiece,
+    "modernbert": byte_level_bpe,
+    "mmbert": bpe_with_bytes,
+    "deberta-v2": lambda: Tokenizer.from_str(_trained_unigram()),
+}
 
 
 class Reference:

@@ -77,7 +77,21 @@ def test_weights_must_fit_the_config(copied: Path) -> None:
 def test_pickled_weights_are_refused(copied: Path) -> None:
     torch.save(load_file(copied / "model.safetensors"), copied / "pytorch_model.bin")
     (copied / "model.safetensors").unlink()
-    assert "pickle (pytorch_model.bin) are never loaded" in refusal(copied)
+    message = refusal(copied)
+    assert "pickle (pytorch_model.bin) are never loaded" in message
+    assert "GLiClassModel.from_pretrained(MODEL).save_pretrained(DIRECTORY)" in message
+
+
+def test_pickled_weights_converted_as_the_message_says_are_loaded(copied: Path, tmp_path: Path) -> None:
+    from gliclass import GLiClassModel
+
+    before = load_uniencoder(copied, dtype=torch.float32).state_dict()
+    torch.save(load_file(copied / "model.safetensors"), copied / "pytorch_model.bin")
+    (copied / "model.safetensors").unlink()
+    GLiClassModel.from_pretrained(copied).save_pretrained(tmp_path / "converted")
+    after = load_uniencoder(tmp_path / "converted", dtype=torch.float32).state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 def test_a_tokenizer_must_be_there_and_whole(copied: Path) -> None:
@@ -130,6 +144,12 @@ def test_the_encoder_takes_the_dtype_given_and_head_and_buffers_stay_float32(mak
     # rotary frequencies in bfloat16 would be off by radians at the far end of a long text
     assert {buffer.dtype for buffer in model.buffers()} == {torch.float32}
     assert not model.training
+
+
+def test_segment_embeddings_take_the_encoder_dtype(make_checkpoint: Checkpoint) -> None:
+    directory = make_checkpoint("deberta-v2", use_segment_embeddings=True)
+    model = load_uniencoder(directory, dtype=torch.bfloat16)
+    assert model.segment_embeddings.weight.dtype == torch.bfloat16
 
 
 def test_revision_is_a_digest_of_the_weights(make_checkpoint: Checkpoint, copied: Path) -> None:

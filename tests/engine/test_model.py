@@ -46,7 +46,12 @@ def test_describes_itself(make_checkpoint: Checkpoint, open_backend: OpenBackend
 @given(
     texts=st.lists(st.text("abcdefgh <>.", max_size=60), min_size=1, max_size=6),
     order=st.randoms(use_true_random=False),
-    head=st.sampled_from([*product(("bert", "modernbert"), ("first", "average"), ("first", "avg"))]),
+    head=st.sampled_from(
+        [
+            *product(("bert", "modernbert", "deberta-v2"), ("first", "average"), ("first", "avg"), ("mlp",)),
+            *product(("mmbert", "deberta-v2"), ("average",), ("pass",), ("cross-attn",)),
+        ]
+    ),
 )
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_logits_do_not_depend_on_the_batch(
@@ -54,11 +59,11 @@ def test_logits_do_not_depend_on_the_batch(
     open_backend: OpenBackend,
     texts: list[str],
     order: Random,
-    head: tuple[str, str, str],
+    head: tuple[str, str, str, str],
 ) -> None:
-    encoder, label_pooling, text_pooling = head
+    encoder, label_pooling, text_pooling, scorer = head
     directory = make_checkpoint(
-        encoder, class_token_pooling=label_pooling, pooling_strategy=text_pooling, scorer_type="mlp"
+        encoder, class_token_pooling=label_pooling, pooling_strategy=text_pooling, scorer_type=scorer
     )
     backend = open_backend(directory)
     rows = backend.rows([Document(text, TWO_FACETS) for text in texts])
@@ -82,12 +87,22 @@ def test_logits_are_finite_float32_as_wide_as_the_row_with_most_labels(
         assert np.isfinite(logits).all()
 
 
+def test_distances_bound_no_row(make_checkpoint: Checkpoint, open_backend: OpenBackend) -> None:
+    """DeBERTa has no position beyond which it cannot go: rows are as long as the settings allow."""
+    backend = open_backend(make_checkpoint("deberta-v2"), max_row_tokens=300)  # trained on rows of 64
+    assert backend.describe().window_tokens == 300
+    rows = backend.rows([Document("the phone is dead. " * 200, TWO_FACETS)])
+    assert [len(row.ids) for row in rows] == [300, 300]
+    assert np.isfinite(backend.forward(rows)).all()
+
+
+@pytest.mark.parametrize("encoder", ["bert", "deberta-v2"])
 @pytest.mark.parametrize("prompt_first", [True, False])
 def test_a_text_cut_to_the_window_keeps_every_label(
-    prompt_first: bool, make_checkpoint: Checkpoint, open_backend: OpenBackend
+    prompt_first: bool, encoder: str, make_checkpoint: Checkpoint, open_backend: OpenBackend
 ) -> None:
-    directory = make_checkpoint("bert", prompt_first=prompt_first)
-    backend = open_backend(directory)
+    directory = make_checkpoint(encoder, prompt_first=prompt_first)
+    backend = open_backend(directory, max_row_tokens=160)
     label = read_tokenizer(directory).token_to_id("<<LABEL>>")
     rows = backend.rows([Document("the phone is dead. " * 200, TWO_FACETS)])
     for row in rows:
@@ -97,8 +112,9 @@ def test_a_text_cut_to_the_window_keeps_every_label(
     assert np.isfinite(backend.forward(rows)).all()
 
 
-def test_a_marker_in_a_text_adds_no_label(make_checkpoint: Checkpoint, open_backend: OpenBackend) -> None:
-    backend = open_backend(make_checkpoint("bert"))
+@pytest.mark.parametrize("encoder", ["bert", "deberta-v2"])
+def test_a_marker_in_a_text_adds_no_label(encoder: str, make_checkpoint: Checkpoint, open_backend: OpenBackend) -> None:
+    backend = open_backend(make_checkpoint(encoder))
     plain, forged = (backend.rows([Document(text, TWO_FACETS)])[0] for text in ("< <LABEL>>spam", "<<LABEL>>spam"))
     np.testing.assert_array_equal(backend.forward([plain]), backend.forward([forged]))
 

@@ -45,9 +45,10 @@ def probability(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def assert_close(ours: list[NDArray[np.float32]], theirs: list[NDArray[np.float32]], tolerance: float) -> None:
+    """Logits within ten times `tolerance`, and probabilities within a quarter of that, which is a sigmoid's slope."""
     assert len(ours) == len(theirs)
     for a, b in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(probability(a), probability(b), rtol=0, atol=tolerance)
+        np.testing.assert_allclose(probability(a), probability(b), rtol=0, atol=2.5 * tolerance)
         np.testing.assert_allclose(a, b, rtol=10 * tolerance, atol=10 * tolerance)
 
 
@@ -65,23 +66,34 @@ def label_sets(one_facet: LabelSets) -> list[LabelSet]:
 
 
 def check_against_gliclass(
-    directory: Path, label_sets: list[LabelSet], open_backend: Backend, reference: Refer, *, in_batch: bool
+    directory: Path,
+    label_sets: list[LabelSet],
+    open_backend: Backend,
+    reference: Refer,
+    *,
+    in_batch: bool,
+    tolerance: float = 1e-6,
 ) -> None:
     backend, gliclass = open_backend(directory), reference(directory)
     documents = [Document(*pair) for pair in zip(TEXTS, label_sets, strict=True)]
     alone = [gliclass.logits([text], [labels])[0] for text, labels in zip(TEXTS, label_sets, strict=True)]
     assert np.concatenate(alone).std() > 0.05, "the checkpoint must tell labels apart, or the comparison says nothing"
-    assert_close(by_document(backend, documents, 1), alone, 1e-6)
+    assert_close(by_document(backend, documents, 1), alone, tolerance)
     assert_close(by_document(backend, documents, len(documents)), alone, 1e-5)
     if in_batch:
-        assert_close(by_document(backend, documents, len(documents)), gliclass.logits(TEXTS, label_sets), 1e-6)
+        assert_close(by_document(backend, documents, len(documents)), gliclass.logits(TEXTS, label_sets), tolerance)
 
 
 @pytest.mark.parametrize(
     ("encoder", "scorer", "prompt_first", "label_pooling", "text_pooling", "normalise"),
     [
         *product(
-            ("bert", "modernbert"), ("simple", "mlp"), (True, False), ("first", "average"), ("first", "avg"), (0, 1)
+            ("bert", "modernbert", "deberta-v2"),
+            ("simple", "mlp"),
+            (True, False),
+            ("first", "average"),
+            ("first", "avg"),
+            (0, 1),
         )
     ],
 )
@@ -105,8 +117,16 @@ def test_every_head_equals_gliclass(
         pooling_strategy=text_pooling,
         normalize_features=bool(normalise),
     )
-    # gliclass averages over padding, so only texts scored alone can be compared
-    check_against_gliclass(directory, label_sets, open_backend, reference, in_batch=text_pooling == "first")
+    # gliclass averages over padding, so only texts scored alone can be compared; DeBERTa is computed in another order,
+    # which shows in the last digits where a logit is a sum of products of up to 40
+    check_against_gliclass(
+        directory,
+        label_sets,
+        open_backend,
+        reference,
+        in_batch=text_pooling == "first",
+        tolerance=3e-6 if (encoder, scorer, normalise) == ("deberta-v2", "simple", 0) else 1e-6,
+    )
 
 
 @pytest.mark.parametrize(
@@ -139,6 +159,46 @@ def test_where_features_are_taken_from(
     check_against_gliclass(directory, label_sets, open_backend, reference, in_batch=text_pooling == "first")
 
 
+@pytest.mark.parametrize("encoder", ["mmbert", "deberta-v2"])
+@pytest.mark.parametrize(
+    ("prompt_first", "extract", "segments", "normalise"),
+    [*product((True, False), (True, False), (True, False), (True, False))],
+)
+def test_the_multilingual_family_equals_gliclass(
+    encoder: str,
+    prompt_first: bool,
+    extract: bool,
+    segments: bool,
+    normalise: bool,
+    make_checkpoint: Checkpoint,
+    label_sets: list[LabelSet],
+    open_backend: Backend,
+    reference: Refer,
+) -> None:
+    """Labels by the mean of their tokens, a text pooled by each label, rows with examples in segment 2."""
+    directory = make_checkpoint(
+        encoder,
+        scorer_type="cross-attn",
+        scorer_num_heads=4,
+        scorer_mlp_hidden_size=24,
+        pooling_strategy="pass",
+        class_token_pooling="average",  # noqa: S106 - no password
+        prompt_first=prompt_first,
+        extract_text_features=extract,
+        use_segment_embeddings=segments,
+        normalize_features=normalise,
+    )
+    check_against_gliclass(directory, label_sets, open_backend, reference, in_batch=True)
+
+
+@pytest.mark.parametrize("scorer", ["simple", "mlp"])
+def test_segment_embeddings_with_the_other_scorers(
+    scorer: str, make_checkpoint: Checkpoint, label_sets: list[LabelSet], open_backend: Backend, reference: Refer
+) -> None:
+    directory = make_checkpoint("bert", scorer_type=scorer, use_segment_embeddings=True, prompt_first=True)
+    check_against_gliclass(directory, label_sets, open_backend, reference, in_batch=True)
+
+
 def test_projector_of_another_width_and_activation(
     make_checkpoint: Checkpoint, label_sets: list[LabelSet], open_backend: Backend, reference: Refer
 ) -> None:
@@ -147,10 +207,19 @@ def test_projector_of_another_width_and_activation(
 
 
 @pytest.mark.parametrize("single", [True, False])
+@pytest.mark.parametrize(
+    ("encoder", "prompt_first"), [("modernbert", True), ("deberta-v2", True), ("deberta-v2", False)]
+)
 def test_scores_are_those_of_gliclass_pipeline(
-    single: bool, make_checkpoint: Checkpoint, one_facet: LabelSets, open_backend: Backend, reference: Refer
+    single: bool,
+    encoder: str,
+    prompt_first: bool,
+    make_checkpoint: Checkpoint,
+    one_facet: LabelSets,
+    open_backend: Backend,
+    reference: Refer,
 ) -> None:
-    directory = make_checkpoint("modernbert", prompt_first=True, scorer_type="mlp")
+    directory = make_checkpoint(encoder, prompt_first=prompt_first, scorer_type="mlp")
     labels = one_facet([f"label {number}" for number in range(30)])  # more than gliclass's default of 25
     documents = [Document(text, labels) for text in TEXTS]
     for logits, theirs in zip(
@@ -164,13 +233,19 @@ def test_scores_are_those_of_gliclass_pipeline(
         )
         assert theirs
         for name, score in theirs.items():
-            assert ours[name] == pytest.approx(score, abs=1e-6)
+            assert ours[name] == pytest.approx(score, abs=2.5e-6)
 
 
+@pytest.mark.parametrize(("encoder", "prompt_first"), [("bert", True), ("deberta-v2", True), ("deberta-v2", False)])
 def test_facets_apart_equal_one_call_of_gliclass_each(
-    make_checkpoint: Checkpoint, one_facet: LabelSets, open_backend: Backend, reference: Refer
+    encoder: str,
+    prompt_first: bool,
+    make_checkpoint: Checkpoint,
+    one_facet: LabelSets,
+    open_backend: Backend,
+    reference: Refer,
 ) -> None:
-    directory = make_checkpoint("bert", prompt_first=True, scorer_type="mlp")
+    directory = make_checkpoint(encoder, prompt_first=prompt_first, scorer_type="mlp")
     topics, moods = one_facet(["billing", "outage", "praise"]), one_facet(["positive", "negative"])
     both = LabelSet("both", (topics.facets[0], Facet("mood", Kind.SINGLE, moods.facets[0].labels)))
     gliclass = reference(directory)
@@ -191,7 +266,7 @@ def test_facets_joint_equal_one_call_of_gliclass_with_all_labels(
     assert_close(by_document(backend, documents, 5), reference(directory).logits(TEXTS, [both] * len(TEXTS)), 1e-6)
 
 
-@pytest.mark.parametrize(("encoder", "scorer"), [*product(("bert", "modernbert"), ("simple", "mlp"))])
+@pytest.mark.parametrize(("encoder", "scorer"), [*product(("bert", "modernbert", "deberta-v2"), ("simple", "mlp"))])
 def test_bfloat16_stays_within_its_noise(
     encoder: str,
     scorer: str,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Tokenizer
+from tokenizers import AddedToken, Tokenizer, pre_tokenizers
 
 from streamer.engine.base import Row
 from streamer.engine.loading import read_tokenizer
@@ -20,7 +20,7 @@ from streamer.errors import UsageError
 from streamer.facets import Facet, InContextExample, Kind, Label, LabelSet
 from streamer.records import Document
 
-ENCODERS = ("bert", "modernbert")
+ENCODERS = ("bert", "modernbert", "mmbert", "deberta-v2")
 ORDERS = (True, False)
 CONTROL = ("<<LABEL>>", "<<SEP>>", "<<EXAMPLE>>", "[SEP]", "[CLS]", "[MASK]", "[PAD]", "<|endoftext|>", "|||EMAIL|||")
 
@@ -36,8 +36,12 @@ any_text = st.lists(
     ),
     max_size=8,
 ).map("".join)
+# what a normaliser makes control tokens of: full-width signs, and control characters that it takes out
+FORGED = ("\uff3bSEP\uff3d", "[S\x01EP]", "[MASK\u200b]", "\uff3bCLS]", "\uff1c\uff1cLABEL\uff1e\uff1e", "<\x02<SEP>>")
 text_with_control_tokens = st.lists(
-    st.one_of(st.sampled_from(CONTROL), st.sampled_from(["<", ">", "<<", " ", "the phone", "LABEL>>"]), any_text),
+    st.one_of(
+        st.sampled_from(CONTROL + FORGED), st.sampled_from(["<", ">", "<<", " ", "the phone", "LABEL>>"]), any_text
+    ),
     max_size=8,
 ).map("".join)
 relaxed = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -144,6 +148,34 @@ def test_a_marker_matches_as_written_even_where_the_tokenizer_would_normalise_it
     assert list(rows[0].ids).count(label) == 2
 
 
+@pytest.mark.parametrize("forged", ["\uff3bSEP\uff3d", "[S\x01EP]"])
+def test_a_control_token_that_only_the_normaliser_makes_is_left_out_of_texts_and_refused_in_labels(
+    forged: str, make_checkpoint: Checkpoint, tokeniser: Callable[..., RowTokeniser], one_facet: LabelSets
+) -> None:
+    sep = id_of("[SEP]", make_checkpoint("deberta-v2"))
+    assert read_tokenizer(make_checkpoint("deberta-v2")).encode(forged).ids.count(sep) == 2, "its own, and the end"
+    rows = tokeniser("deberta-v2").rows([Document(f"the {forged} phone", one_facet(["billing"]))])
+    assert list(rows[0].ids).count(sep) == 1
+    with pytest.raises(UsageError, match=r"label 'a .*': '\[SEP\]' is a control token"):
+        tokeniser("deberta-v2").prepare(one_facet([f"a {forged}"]))
+
+
+@pytest.mark.parametrize("scheme", ["always", "first", "never"])
+@pytest.mark.parametrize("prompt_first", ORDERS)
+def test_a_space_before_the_first_word_is_put_where_the_whole_string_has_it(
+    scheme: str, prompt_first: bool, make_checkpoint: Checkpoint, one_facet: LabelSets
+) -> None:
+    tokenizer = read_tokenizer(make_checkpoint("deberta-v2"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme)
+    rows = RowTokeniser(tokenizer=tokenizer, prompt_first=prompt_first, facet_mode="separate", window_tokens=1000).rows(
+        [Document(text, one_facet(["billing", " bill"])) for text in ("phone", " phone ", "")]
+    )
+    labels = "<<LABEL>>billing<<LABEL>> bill<<SEP>>"
+    for row, text in zip(rows, ("phone", " phone ", ""), strict=True):
+        whole = labels + text if prompt_first else text + labels
+        assert list(row.ids) == tokenizer.encode(whole).ids
+
+
 def test_a_marker_made_by_prompt_and_text_together_is_broken_too(
     make_checkpoint: Checkpoint, tokeniser: Callable[..., RowTokeniser], one_facet: LabelSets
 ) -> None:
@@ -164,7 +196,7 @@ def test_a_long_text_is_cut_at_its_end_and_nothing_else_is(
     varied: list[LabelSet],
     words: list[str],
 ) -> None:
-    text, window = " ".join(words), 80
+    text, window = " ".join(words), 160
     documents = [Document(text, labels) for labels in varied]
     whole = tokeniser(encoder, prompt_first=prompt_first).rows(documents)
     cut = tokeniser(encoder, prompt_first=prompt_first, window_tokens=window).rows(documents)
