@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from streamer.app import Connection, topics_of
 from streamer.check.findings import Finding, error, ok, told_by, warning
 from streamer.check.transactions import check_transactions
+from streamer.encode import MAX_HEAD_BYTES
 from streamer.errors import UsageError
 from streamer.feed import QUIET, create_command
 from streamer.settings import Settings
@@ -18,6 +19,7 @@ from streamer.settings import Settings
 if TYPE_CHECKING:
     from streamer.transport.kafka_admin import TopicFacts
 
+OUR_HEADERS_BYTES = 1_024  # what a dead letter says in headers of its own
 # librdkafka's defaults
 MAX_POLL_INTERVAL_MS = 300_000
 SESSION_TIMEOUT_MS = 45_000
@@ -80,7 +82,7 @@ def _check_topic(settings: Settings, topic: str, use: str, facts: TopicFacts) ->
             "is compacted: events without key are refused and become dead letters, and of each key the last one stays",
             "set cleanup.policy=delete on it, or see that every input has a key",
         )
-    largest = settings.limits.max_dead_letter_bytes
+    largest = settings.limits.max_dead_letter_bytes + MAX_HEAD_BYTES + OUR_HEADERS_BYTES
     if is_dead_letter and facts.max_message_bytes is not None and facts.max_message_bytes < largest:
         yield warning(
             where,

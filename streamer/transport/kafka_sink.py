@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from streamer.errors import DeliveryError, StreamerError
+from streamer.errors import DeliveryError, StreamerError, UsageError
 from streamer.records import Outbound
 from streamer.transport.base import DeliveryOutcome, OnDelivered, Refused
 from streamer.transport.kafka_admin import TopicFacts
@@ -167,6 +167,9 @@ class KafkaSink:
             return Refused(reason(error))
         if error.code() in (KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART):
             return DeliveryError(str(missing_topic(topic, self._bootstrap_servers)))
+        known = self._failures.reaction(error, topic)
+        if isinstance(known, UsageError):
+            return known
         return DeliveryError(f"topic {topic!r}: a message could not be delivered: {reason(error)}")
 
     def _known_refusal(self, message: Outbound) -> Refused | None:

@@ -118,7 +118,7 @@ def test_topics_that_refuse_what_is_written_are_warned_of(kafka_road: Broker, un
     assert "events without key are refused and become dead letters" in output.what
     compacted, small = [finding for finding in of(findings, f"{unique}.dead") if finding.level is Level.WARNING]
     assert "a dead letter without key is refused, which stops the process" in compacted.what
-    assert "takes messages of 100,000 bytes, dead letters may hold 900,000" in small.what
+    assert "takes messages of 100,000 bytes, dead letters may hold 966,560" in small.what
     assert "limits.max_dead_letter_bytes lower" in small.advice
     assert not [finding for finding in findings if finding.level is Level.ERROR]
     enough = look(settings(unique, limits={"max_dead_letter_bytes": 90_000}), kafka_road.bootstrap_servers)

@@ -139,7 +139,7 @@ def test_missing_rights_are_told(
     writer.send(Outbound(topic, None, b"v", (), None, False), reports.append)
     assert writer.flush(20) == 0
     writer.close()
-    assert isinstance(reports[0], DeliveryError)
+    assert isinstance(reports[0], UsageError)
     assert "authorization" in str(reports[0]).lower()
 
 
