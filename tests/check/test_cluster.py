@@ -121,7 +121,7 @@ def test_topics_that_refuse_what_is_written_are_warned_of(kafka_road: Broker, un
     assert "takes messages of 100,000 bytes, dead letters may hold 966,560" in small.what
     assert "limits.max_dead_letter_bytes lower" in small.advice
     assert not [finding for finding in findings if finding.level is Level.ERROR]
-    enough = look(settings(unique, limits={"max_dead_letter_bytes": 90_000}), kafka_road.bootstrap_servers)
+    enough = look(settings(unique, limits={"max_dead_letter_bytes": 30_000}), kafka_road.bootstrap_servers)
     assert small not in enough
     assert len([finding for finding in of(enough, f"{unique}.dead") if finding.level is Level.WARNING]) == 1
 
