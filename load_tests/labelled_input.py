@@ -63,13 +63,14 @@ def main(
     path: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Labelled parquet file.")],
     model: Annotated[str, typer.Option(help="bundled, a directory, or a Hugging Face id.")] = "bundled",
     rows: Annotated[list[str] | None, typer.Option(help="dataset=rows; may be repeated.")] = None,
+    delivery: Annotated[str, typer.Option(help="at_least_once or exactly_once.")] = "at_least_once",
     timeout_s: Annotated[float, typer.Option(min=1, help="For labelling them all.")] = 1800.0,
 ) -> None:
     """Label two data sets and compare with what is right."""
 
     def test() -> bool:
         sets = [read_dataset(path, *name_and_rows(one)) for one in rows or DEFAULT_ROWS]
-        return run_labelled_input(Console(stderr=True), sets, model, timeout_s)
+        return run_labelled_input(Console(stderr=True), sets, model, delivery, timeout_s)
 
     exit_with(test)
 
@@ -98,7 +99,7 @@ def read_dataset(path: Path, name: str, rows: int) -> DataSet:
     return DataSet(name, tuple(table["text"].to_pylist()), gold, tuple(labels))
 
 
-def run_labelled_input(console: Console, sets: Sequence[DataSet], model: str, timeout_s: float) -> bool:
+def run_labelled_input(console: Console, sets: Sequence[DataSet], model: str, delivery: str, timeout_s: float) -> bool:
     """True when no record was lost; prints a table, and the figures as the last line."""
     topics = [f"{one.name}{end}" for one in sets for end in ("", "-out", "-dead")]
     total = sum(len(one.texts) for one in sets)
@@ -107,7 +108,7 @@ def run_labelled_input(console: Console, sets: Sequence[DataSet], model: str, ti
             records = ((str(i).encode(), orjson.dumps({"id": i, "text": text})) for i, text in enumerate(one.texts))
             produce(servers, names[one.name], records)
         console.print(f"{total:,} records wait at {servers}")
-        with streamer_run(settings(servers, names, sets, model)) as process:
+        with streamer_run({**settings(servers, names, sets, model), "delivery": delivery}) as process:
             process.wait_ready(READY_S)
             wall_s = process.until_ended(total, timeout_s, console)[-1].at_s
             exit_code = process.terminate()

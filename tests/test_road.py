@@ -252,7 +252,7 @@ def test_members_that_come_and_go_under_exactly_once_lose_and_repeat_nothing(
 ) -> None:
     content = settings_for(kafka_road, unique)
     content["delivery"] = "exactly_once"
-    content["model"]["service_time_ms"] = 5
+    content["model"]["service_time_ms"] = 10
     content["kafka"].update(group_protocol=protocol, transactional_id=f"{unique}-1")
     bad = [record(f"{unique}-in", value, "bad") for value in BAD.values()]
     good = [record(f"{unique}-in", orjson.dumps({"text": text}), f"k{i % 9}") for i, text in enumerate(TEXTS * 5)]

@@ -33,7 +33,7 @@ def test_a_deberta_encoder_gives_equal_decisions_too() -> None:
     shape, model = replace(TINY, kind="deberta-v2"), ModelSettings(device="cpu", dtype="float32")
     found = compare_engines(version="1", shape=shape, model=model, records=24, rounds=1, advance=lambda _: None)
     assert found.agreement_float32.same == 1.0
-    assert found.agreement_float32.most_apart < 1e-5
+    assert found.agreement_float32.most_apart < 1e-5 + 5e-5, "decided scores are rounded to four decimals"
 
 
 def test_float32_alone_is_measured_once() -> None:
