@@ -228,7 +228,10 @@ class Pipeline:
         return True
 
     def _fit_windows(self, facts: EngineFacts) -> None:
-        """Make windows as large as the engine takes `window_s` for: what comes in waits for those under way."""
+        """Make windows as large as the engine takes `window_s` for: what comes in waits for those under way, and must
+        not wait for another stream's backlog. A stream alone has only its own, which larger windows shorten."""
+        if len(self._streams) < 2:
+            return
         latest_s = (facts.tokenise_s + facts.forward_s) / max(1, facts.documents)
         self._document_s = latest_s if self._document_s is None else (self._document_s + latest_s) / 2
         self._gather.resize(int(self._window_s / max(self._document_s, 1e-9)))

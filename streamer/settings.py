@@ -76,7 +76,7 @@ class BatchingSettings(Part):
     max_bytes: int = Field(4_000_000, ge=1)
     max_wait_ms: float = Field(20.0, ge=0)
     window_ms: float = Field(
-        250.0, gt=0, description="windows are as large as the engine takes so long for: a new record waits for about 3"
+        250.0, gt=0, description="several streams: windows take the engine so long, and a new record waits for about 3"
     )
     max_tokens: int | Literal["auto"] = Field("auto", description="of one device batch")
 
