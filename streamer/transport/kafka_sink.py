@@ -37,6 +37,13 @@ _REFUSED = frozenset(
 )
 
 
+class Outstanding:
+    """Size of the messages that were handed to a client and not yet reported."""
+
+    def __init__(self) -> None:
+        self.size_bytes = 0
+
+
 class KafkaSink:
     """An idempotent producer: in order per partition, and once per message as long as it lives.
 
@@ -58,7 +65,7 @@ class KafkaSink:
         self._failures = Failures(bootstrap_servers)
         self._open = True
         self._buffer_bytes = buffer_memory_mb * 1024 * 1024
-        self._outstanding_bytes = 0
+        self._outstanding = Outstanding()
         limits = [facts.max_message_bytes for facts in topics.values() if facts.max_message_bytes is not None]
         ours: dict[str, object] = {
             "enable.idempotence": True,
@@ -84,7 +91,7 @@ class KafkaSink:
 
     @property
     def full(self) -> bool:
-        return self._outstanding_bytes >= self._buffer_bytes
+        return self._outstanding.size_bytes >= self._buffer_bytes
 
     def send(self, message: Outbound, on_delivered: OnDelivered) -> None:
         """See `Sink.send`. A timestamp of None or 0 becomes the time of sending. Raises UsageError when the broker
@@ -112,7 +119,7 @@ class KafkaSink:
                 self._settled.append((on_delivered, self._outcome(error.args[0], message.topic)))
                 return
             else:
-                self._outstanding_bytes += size
+                self._outstanding.size_bytes += size
                 return
 
     def flush(self, timeout_s: float) -> int:
@@ -155,8 +162,10 @@ class KafkaSink:
     def _reporter(
         self, topic: str, size: int, on_delivered: OnDelivered
     ) -> Callable[[KafkaError | None, Message], None]:
+        counted_in = self._outstanding
+
         def report(error: KafkaError | None, _message: Message) -> None:
-            self._outstanding_bytes -= size
+            counted_in.size_bytes -= size
             if self._open:
                 on_delivered(None if error is None else self._outcome(error, topic))
 

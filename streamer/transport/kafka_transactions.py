@@ -23,7 +23,7 @@ from streamer.transport.kafka_admin import TopicFacts
 from streamer.transport.kafka_calls import Call, Hands, Progress
 from streamer.transport.kafka_client import Properties, connect, reason
 from streamer.transport.kafka_positions import topic_partitions
-from streamer.transport.kafka_sink import KafkaSink
+from streamer.transport.kafka_sink import KafkaSink, Outstanding
 
 _GRACE_S = 2.0  # a call is asked to return in time; one that does not even then hangs
 _RETRY_S = 0.1
@@ -94,6 +94,8 @@ class KafkaTransactionalSink(KafkaSink):
 
     def begin(self) -> None:
         self._transaction += 1
+        # what an earlier transaction left unreported never counts again: a client left behind reports nothing
+        self._outstanding = Outstanding()
         self._began_s = time.monotonic()
         try:
             self._producer.begin_transaction()

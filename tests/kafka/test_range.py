@@ -14,6 +14,7 @@ from streamer.errors import TransientError, UsageError
 from streamer.records import Envelope, Outbound, Partition
 from streamer.transport.kafka_client import Properties
 from streamer.transport.kafka_range import AtOffset, AtTime, Bound, Edge, Range, RangeReader, find_ranges
+from tests.marks import until_marked
 
 if TYPE_CHECKING:
     from tests.conftest import RoadBroker
@@ -134,6 +135,7 @@ def test_marks_and_aborted_records_at_the_end_are_not_waited_for(
     in_transaction(producer, topic, [b"3"], keep=True)
     in_transaction(producer, topic, [b"never"] * 300, keep=False)
     producer.close()
+    until_marked(kafka_road.bootstrap_servers, topic)
     (whole,) = find(kafka_road, topic)
     assert (whole.begin, whole.end) == (0, 3 + 6 + 2 + 301)
     assert [record.value for record in read(kafka_road, [whole], at_once)] == [b"1", b"2", b"3"]

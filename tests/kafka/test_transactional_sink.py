@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -155,6 +155,31 @@ def test_a_transaction_that_outlives_its_timeout_costs_no_process(whole_cluster:
         member.write(b"in time")
         settle(member.commit(1))
         assert member.comes([b"in time"])
+    finally:
+        member.close()
+
+
+def test_what_was_left_unsent_does_not_fill_the_next_transaction(whole_cluster: KafkaCluster, unique: str) -> None:
+    member = Member(whole_cluster.bootstrap_servers, unique, transaction_timeout_s=30.0)
+    try:
+        member.write(b"connects")
+        settle(member.commit(1))
+        with frozen(whole_cluster):
+            member.sink.begin()
+            while not member.sink.full:
+                member.sink.send(Outbound(member.out, None, bytes(900_000), (), None, False), lambda _: None)
+            settling = member.sink.abort()
+            began_s = time.monotonic()
+            while time.monotonic() - began_s < 4.0:  # past the deadline of calls
+                assert not settling.wait(0.05)
+        with suppress(RewindError):
+            settle(settling)
+        member.sink.begin()
+        assert not member.sink.full
+        settle(member.sink.abort())
+        member.write(b"afterwards")
+        settle(member.commit(2))
+        assert member.comes([b"connects", b"afterwards"])
     finally:
         member.close()
 

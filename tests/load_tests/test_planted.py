@@ -20,6 +20,7 @@ from load_tests.faults.traffic import Work, as_input
 from load_tests.reading import read_all
 from streamer.encode import DEAD_LETTER_HEADER
 from streamer.records import Position
+from tests.marks import until_marked
 
 pytestmark = pytest.mark.kafka
 
@@ -51,6 +52,7 @@ class Hand:
             self._producer.abort_transaction(30)
         else:
             self._producer.commit_transaction(30)
+        until_marked(self.around.bootstrap_servers, self.around.names["out"], self.around.names["dead"])
 
     def write(self, position: Position, *, number: int | None = None, version: str | None = None) -> None:
         sent = self.inputs.get(position, Input(b"k", 0, False))

@@ -15,6 +15,7 @@ from streamer.transport.base import Lag, Offsets
 from streamer.transport.kafka_range import Range, RangeReader
 from streamer.transport.replay_group import ReplayGroup
 from streamer.transport.replay_source import CATCH_UP_S, RateLimit, ReplaySource
+from tests.marks import until_marked
 
 if TYPE_CHECKING:
     from tests.conftest import RoadBroker
@@ -168,6 +169,7 @@ def test_the_end_of_a_range_without_records_is_settled_too(kafka_road: RoadBroke
         producer.produce(unique, value, partition=0)
         producer.commit_transaction(20)
     producer.close()
+    until_marked(kafka_road.bootstrap_servers, unique)
     replay = Replay(kafka_road, unique, [Range(at(unique, 0), 0, 4)])
     assert [one.value for one in replay.read(2)] == [b"0", b"2"]
     replay.source.commit({at(unique, 0): 3}, wait=True)
