@@ -26,6 +26,7 @@ def main() -> None:
         version=gliclass_version() or "",
         shape=DEBERTA_V3_SMALL,
         model=ModelSettings(device=asked.device),
+        own_model=False,
         records=asked.records,
         rounds=asked.rounds,
         advance=lambda _: None,

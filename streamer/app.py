@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from streamer.decode import Decoder
 from streamer.delivery import AtLeastOnce, Delivery
 from streamer.encode import Encoder
-from streamer.engine.base import Backend, Classifier
+from streamer.engine.base import Classifier
 from streamer.errors import UsageError
 from streamer.facets import LabelSet
 from streamer.gather import Gather
@@ -65,31 +65,42 @@ def build_classifier(model: ModelSettings, *, max_tokens: int | str) -> Classifi
     if model.service_time_ms:
         raise UsageError("model.service_time_ms is for the model 'fake' only; remove it")
     from streamer.engine.bundled import BundledBackend
-    from streamer.engine.devices import batch_cost_tokens, choose_device, choose_dtype, choose_max_tokens
+    from streamer.engine.devices import (
+        batch_cost_tokens,
+        choose_device,
+        choose_device_threads,
+        choose_dtype,
+        choose_max_tokens,
+        thread_setter,
+    )
     from streamer.engine.independent import ARCHITECTURE
     from streamer.engine.loading import read_config
     from streamer.engine.scoring import BatchingClassifier
-    from streamer.engine.uniencoder import open_uniencoder
+    from streamer.engine.uniencoder import UniEncoderBackend, open_uniencoder
 
     device = choose_device(model.device)
     dtype = choose_dtype(model.dtype, device)
+    flat = device.type == "cpu"
     directory = model_directory(model)
-    backend: Backend
+    backend: BundledBackend | UniEncoderBackend
     if read_config(directory).get("architecture_type") == ARCHITECTURE:
-        backend = BundledBackend(directory=directory, name=model.name, device=device, dtype=dtype)
+        backend = BundledBackend(directory=directory, name=model.name, device=device, dtype=dtype, flat=flat)
     else:
         backend = open_uniencoder(
             directory,
             facet_mode=model.facet_mode,
             device=device,
             dtype=dtype,
+            flat=flat,
             max_row_tokens=model.max_row_tokens,
             name=model.name,
         )
     return BatchingClassifier(
         backend=backend,
         max_tokens=choose_max_tokens(max_tokens, device),
-        batch_cost_tokens=batch_cost_tokens(device),
+        batch_cost_tokens=batch_cost_tokens(device) if backend.pads else None,
+        device_threads=choose_device_threads(device),
+        set_threads=thread_setter(device),
     )
 
 

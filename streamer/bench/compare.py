@@ -1,7 +1,8 @@
 """Our engine against gliclass: the same checkpoint, texts, device and torch threads, in one process, by turns.
 
 Enters: the shape of a checkpoint, and how much to measure. Leaves: records per second of both, and how far their
-decisions agree. Each side goes from texts to labels, tokenising included, with a row for each text and facet.
+decisions agree. Each side goes from texts to labels, tokenising included, with a row for each text and facet. A model
+of our own architecture and the same encoder shape may take part: what it decides cannot be compared, its speed can.
 Must not know: how gliclass is called (see `reference.py`), Kafka.
 """
 
@@ -29,6 +30,7 @@ from streamer.settings import ModelSettings
 from streamer.terminal import Advance
 
 FLOAT32 = "float32"
+OWN_MODEL = "own model"
 WARM_UP_TEXTS = 16
 
 Side: TypeAlias = Callable[[Sequence[str]], object]  # labels texts
@@ -36,13 +38,15 @@ Side: TypeAlias = Callable[[Sequence[str]], object]  # labels texts
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Medians in records per second. `streamer` runs in `dtype`, `streamer_float32` in gliclass's number format."""
+    """Medians in records per second. `streamer` runs in `dtype`, `streamer_float32` in gliclass's number format;
+    `own_model` is a model of our architecture with the same encoder shape, in `dtype`, None where there is none."""
 
     gliclass_version: str
     dtype: str
     gliclass_records_per_s: float
     streamer_records_per_s: float
     streamer_float32_records_per_s: float
+    own_model_records_per_s: float | None
     agreement: Agreement
     agreement_float32: Agreement
 
@@ -54,11 +58,24 @@ class Comparison:
     def ratio_float32(self) -> float:
         return self.streamer_float32_records_per_s / self.gliclass_records_per_s
 
+    @property
+    def ratio_own_model(self) -> float | None:
+        own = self.own_model_records_per_s
+        return None if own is None else own / self.gliclass_records_per_s
+
 
 def compare_engines(
-    *, version: str, shape: EncoderShape, model: ModelSettings, records: int, rounds: int, advance: Advance
+    *,
+    version: str,
+    shape: EncoderShape,
+    model: ModelSettings,
+    own_model: bool,
+    records: int,
+    rounds: int,
+    advance: Advance,
 ) -> Comparison:
-    """Measure `rounds` rounds of `records` texts. `model` gives device and dtype; `advance` is told of texts done."""
+    """Measure `rounds` rounds of `records` texts. `model` gives device and dtype, and takes part itself if `own_model`;
+    `advance` is told of texts done."""
     with tempfile.TemporaryDirectory() as name:
         save_checkpoint(Path(name), shape)
         reference = Reference(Path(name), choose_device(model.device))
@@ -67,6 +84,8 @@ def compare_engines(
             for dtype in dict.fromkeys((model.dtype, FLOAT32)):
                 settings = ModelSettings(name=name, device=model.device, dtype=dtype)
                 engines[dtype] = build_classifier(settings, max_tokens="auto")
+            if own_model:
+                engines[OWN_MODEL] = build_classifier(model, max_tokens="auto")
             return _compare(version, reference, engines, model.dtype, records, rounds, advance)
         finally:
             for engine in engines.values():
@@ -88,13 +107,16 @@ def _compare(
     seconds = by_turns(sides, records=records, rounds=rounds, advance=advance)
     texts = bench_texts(records, seed=0)
     expected = reference.scores(texts, labels)
-    agreements = {name: agreement(label(engine, labels, texts), expected, labels) for name, engine in engines.items()}
+    agreements = {
+        name: agreement(label(engines[name], labels, texts), expected, labels) for name in engines.keys() - {OWN_MODEL}
+    }
     return Comparison(
         gliclass_version=version,
         dtype=engines[dtype].describe().dtype,
         gliclass_records_per_s=records / seconds["gliclass"],
         streamer_records_per_s=records / seconds[dtype],
         streamer_float32_records_per_s=records / seconds[FLOAT32],
+        own_model_records_per_s=records / seconds[OWN_MODEL] if OWN_MODEL in seconds else None,
         agreement=agreements[dtype],
         agreement_float32=agreements[FLOAT32],
     )

@@ -39,10 +39,13 @@ WAIT_S = 1.0
 @dataclass(frozen=True, slots=True)
 class StageTimes:
     """Medians. `us_per_record` by stage; `engine_records_per_s` counts from texts to scores, tokenising included and
-    with windows overlapping as they do on the road."""
+    with windows overlapping as they do on the road. `forward_tokens_per_s` counts text and labels, not padding;
+    `padding` is the share of the device's tokens that stand for nothing."""
 
     us_per_record: Mapping[str, float]
     engine_records_per_s: float
+    forward_tokens_per_s: float
+    padding: float
 
 
 def measure_stages(*, classifier: Classifier, records: int, rounds: int, advance: Advance) -> StageTimes:
@@ -56,7 +59,12 @@ def measure_stages(*, classifier: Classifier, records: int, rounds: int, advance
             seconds.append(road.run(bench_records(bench_texts(records, seed=number))))
             advance(records)
     medians = {name: median(one[name] for one in seconds) for name in (*STAGES, "engine")}
-    return StageTimes({name: medians[name] / records * 1e6 for name in STAGES}, records / medians["engine"])
+    return StageTimes(
+        us_per_record={name: medians[name] / records * 1e6 for name in STAGES},
+        engine_records_per_s=records / medians["engine"],
+        forward_tokens_per_s=median(one["tokens"] / one["forward"] for one in seconds),
+        padding=median(1 - one["tokens"] / one["padded_tokens"] for one in seconds),
+    )
 
 
 def bench_records(texts: Sequence[str]) -> list[Envelope[None]]:
@@ -122,7 +130,7 @@ class _Road:
         self._encoder = Encoder(model=classifier.describe(), max_dead_letter_bytes=0)
 
     def run(self, envelopes: Sequence[Envelope[None]]) -> dict[str, float]:
-        """Seconds by stage, and of the engine as a whole."""
+        """Seconds by stage, and of the engine as a whole; tokens without and with padding."""
         began = perf_counter()
         documents = [_document(self._decoder.decode(envelope)) for envelope in envelopes]
         decoded = perf_counter()
@@ -140,6 +148,8 @@ class _Road:
             "tokenise": sum(one.tokenise_s for one in facts),
             "forward": sum(one.forward_s for one in facts),
             "engine": scored - decoded,
+            "tokens": sum(one.tokens for one in facts),
+            "padded_tokens": sum(one.padded_tokens for one in facts),
             "decide": decided - scored,
             "encode": encoded - decided,
             "send": perf_counter() - encoded,

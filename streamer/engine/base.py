@@ -29,7 +29,10 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class EngineFacts:
-    """What one window cost. `padded_tokens` counts padding too; times are seconds of work, not of waiting."""
+    """What one window cost. `padded_tokens` counts padding too; times are seconds of work, not of waiting.
+
+    `forward_s` counts the whole device: where batches run side by side on n threads, each counts for 1 / n.
+    """
 
     documents: int
     batches: int
@@ -100,4 +103,7 @@ class Backend(Protocol):
         """Tokenise a window: one or more rows per document, in order of documents."""
 
     def forward(self, rows: Sequence[Row]) -> NDArray[np.float32]:
-        """Score one device batch. Returns logits (rows, most labels of any row); one device-to-host copy."""
+        """Score one device batch. Returns logits (rows, most labels of any row); one device-to-host copy.
+
+        May be entered by several threads at once, and while another thread is in `prepare` or `rows`.
+        """

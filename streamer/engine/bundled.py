@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from streamer.engine.base import ModelInfo, Row
+from streamer.engine.flat_independent import FlatIndependent
 from streamer.engine.loading import load_independent, read_tokenizer, weights_revision
 from streamer.errors import UsageError
 from streamer.facets import LabelSet
@@ -54,11 +55,13 @@ def pad(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
 class BundledBackend:
     """IndependentLabelModel with its tokenizer, the encoder in `dtype`.
 
+    `flat` is how a CPU is served: no batch is padded. Otherwise a batch is padded to its longest row, on any device.
+
     Label sets must be prepared before documents that carry them are turned into rows. Raises UsageError for a
     directory that does not hold such a model.
     """
 
-    def __init__(self, *, directory: Path, name: str, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, *, directory: Path, name: str, device: torch.device, dtype: torch.dtype, flat: bool) -> None:
         revision = weights_revision(directory)
         self._tokenizer = read_tokenizer(directory)
         self._tokenizer.no_padding()
@@ -68,6 +71,7 @@ class BundledBackend:
         # the heads stay in float32: they are small, and their dot product is scaled up about tenfold
         cast(nn.Module, self._model.encoder).to(dtype)
         self._device = device
+        self._flat = FlatIndependent(self._model) if flat else None
         self._info = ModelInfo(
             name=name,
             revision=revision,
@@ -76,6 +80,11 @@ class BundledBackend:
             window_tokens=self._model.config.text_tokens,
         )
         self._prepared: dict[str, _PreparedLabels] = {}  # by scoring key
+
+    @property
+    def pads(self) -> bool:
+        """Whether a batch is padded to its longest row."""
+        return self._flat is None
 
     def describe(self) -> ModelInfo:
         return self._info
@@ -88,12 +97,15 @@ class BundledBackend:
         ids = [
             ids for ids, _ in self._tokenise([la.wording for la in label_set.labels], self._model.config.label_tokens)
         ]
-        parts = []
-        for start in range(0, len(ids), WORDINGS_PER_BATCH):
-            some, mask = pad(ids[start : start + WORDINGS_PER_BATCH])
-            parts.append(self._model.encode_labels(some.to(self._device), mask.to(self._device)))
-        vectors = torch.cat(parts)
+        starts = range(0, len(ids), WORDINGS_PER_BATCH)
+        vectors = torch.cat([self._encode_labels(ids[start : start + WORDINGS_PER_BATCH]) for start in starts])
         self._prepared[label_set.scoring_key] = _PreparedLabels(vectors, self._model.queries(vectors.unsqueeze(0))[0])
+
+    def _encode_labels(self, wordings: list[list[int]]) -> Tensor:
+        if self._flat is not None:
+            return self._flat.encode_labels(wordings)
+        ids, mask = pad(wordings)
+        return self._model.encode_labels(ids.to(self._device), mask.to(self._device))
 
     def rows(self, documents: Sequence[Document]) -> list[Row]:
         tokenised = self._tokenise([document.text for document in documents], self._model.config.text_tokens)
@@ -121,6 +133,20 @@ class BundledBackend:
 
     @torch.inference_mode()
     def forward(self, rows: Sequence[Row]) -> NDArray[np.float32]:
+        return self._forward_padded(rows) if self._flat is None else self._forward_flat(self._flat, rows)
+
+    def _forward_flat(self, model: FlatIndependent, rows: Sequence[Row]) -> NDArray[np.float32]:
+        """Each row at its own length and number of labels; zeros fill up the answer."""
+        labels = np.array([row.labels for row in rows])
+        lists = [(self._prepared[row.group], slice(row.first_label, row.first_label + row.labels)) for row in rows]
+        vectors = torch.cat([one.vectors[span] for one, span in lists])
+        queries = torch.cat([one.queries[span] for one, span in lists])
+        logits = model.score([row.ids for row in rows], labels.tolist(), vectors, queries)
+        out = np.zeros((len(rows), labels.max()), dtype=np.float32)
+        out[np.arange(out.shape[1]) < labels[:, None]] = logits.numpy()
+        return out
+
+    def _forward_padded(self, rows: Sequence[Row]) -> NDArray[np.float32]:
         ids, mask = pad([row.ids for row in rows])
         vectors, queries = self._labels_of(rows)
         logits = self._model.score(ids.to(self._device), mask.to(self._device), vectors, queries)

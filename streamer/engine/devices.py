@@ -5,6 +5,7 @@ Enters: words of the settings file. Leaves: torch devices and dtypes. Must not k
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ CPU_BFLOAT16_FLAGS = frozenset(("avx512_bf16", "amx_bf16"))
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 GPU_MAX_TOKENS = 16_384
-CPU_MAX_TOKENS = 4_096  # about a second of work at most: the loop can act between two batches
+CPU_MAX_TOKENS = 2_048  # what a core still holds in its caches; the loop can act between two batches
 # a forward pass starts some hundred kernels: on a GPU that takes as long as a full batch's arithmetic, on a CPU
 # about as long as a few dozen tokens
 CPU_BATCH_COST_TOKENS = 64
@@ -72,6 +73,19 @@ def choose_max_tokens(value: str | int, device: torch.device) -> int:
     if not isinstance(value, int) or value < 1:
         raise UsageError(f"max_tokens '{value}': use auto or a whole number of at least 1")
     return value
+
+
+def choose_device_threads(device: torch.device) -> int:
+    """How many batches are best scored side by side: as many as torch has threads on a CPU, one on a GPU."""
+    return torch.get_num_threads() if device.type == "cpu" else 1
+
+
+def thread_setter(device: torch.device) -> Callable[[int], None]:
+    """What tells the calling thread how many threads a kernel on the CPU may use; a GPU's kernels need none.
+
+    torch keeps the last number for threads that are yet to start, too; those that run keep their own.
+    """
+    return torch.set_num_threads if device.type == "cpu" else lambda threads: None
 
 
 def batch_cost_tokens(device: torch.device) -> int:

@@ -126,4 +126,10 @@ class FakeClassifier(BatchingClassifier):
             out_of_memory=out_of_memory,
             failing=failing,
         )
-        super().__init__(backend=backend, max_tokens=max_tokens, batch_cost_tokens=max_tokens)
+        super().__init__(
+            backend=backend,
+            max_tokens=max_tokens,
+            batch_cost_tokens=max_tokens,
+            device_threads=1,
+            set_threads=lambda threads: None,
+        )

@@ -105,12 +105,24 @@ class IndependentLabelModel(nn.Module):
         states = encode_with_queries(self.encoder, torch.cat([text, queries], 1), tokens, mask)
         text_feature = _masked_mean(states[:, :tokens], mask)  # (batch, hidden)
         label_feature = states[:, tokens:].float() + label_vectors.float()  # (batch, labels, hidden)
-        return self._head(text_feature, label_feature)
+        return self._logits(self._text(text_feature).unsqueeze(1), self._label(label_feature))
 
-    def _head(self, text: Tensor, label: Tensor) -> Tensor:
-        """(batch, hidden), (batch, labels, hidden) -> logits (batch, labels), float32."""
-        text = normalize(text + self.text_projector(text), dim=-1).float().unsqueeze(1)
-        label = normalize(label + self.label_projector(label), dim=-1).float()
+    def compare(self, text_features: Tensor, of_text: Tensor, label_features: Tensor) -> Tensor:
+        """Logits of (text, label) pairs in a flat list.
+
+        text_features (texts, hidden), label_features (pairs, hidden), both float32; of_text (pairs,) is the text of
+        each pair. Returns (pairs,), float32.
+        """
+        return self._logits(self._text(text_features)[of_text], self._label(label_features))
+
+    def _text(self, features: Tensor) -> Tensor:
+        return normalize(features + self.text_projector(features), dim=-1).float()
+
+    def _label(self, features: Tensor) -> Tensor:
+        return normalize(features + self.label_projector(features), dim=-1).float()
+
+    def _logits(self, text: Tensor, label: Tensor) -> Tensor:
+        """(..., hidden) each, of one shape but for what broadcasting fills in -> (...), float32."""
         product = text * label
         correction = self.scorer(torch.cat([text.expand_as(label), label, product], dim=-1)).squeeze(-1)
         return cast(Tensor, self.log_scale.exp() * product.sum(-1) + self.bias + correction.float())

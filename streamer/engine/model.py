@@ -79,10 +79,20 @@ class UniEncoder(nn.Module):
         `labels` the most labels of any row, given by the caller because counting them would wait for the device.
         Returns logits (batch, labels), float32; those beyond a row's own labels are finite and without meaning.
         """
-        states = self._encode(ids, mask).float()  # (batch, tokens, hidden)
-        text = self.text_projector(self._text_feature(states, ids, mask))  # (batch, hidden), "pass": as states
-        label = self.classes_projector(self._label_features(states, ids, mask, labels))  # (batch, labels, hidden)
-        in_text = self._text_mask(ids, mask) & mask
+        return self.head(self._encode(ids, mask).float(), ids, mask, labels)
+
+    def head(self, states: Tensor, ids: Tensor, mask: Tensor, labels: int) -> Tensor:
+        """As `forward`, with the encoder's last states (batch, tokens, hidden), float32, at hand."""
+        text = self._text_feature(states, ids, mask)  # (batch, hidden), "pass": as states
+        return self.compare(text, self._label_features(states, ids, mask, labels), self._text_mask(ids, mask) & mask)
+
+    def compare(self, text: Tensor, label: Tensor, in_text: Tensor | None = None) -> Tensor:
+        """Features of texts and of their labels (batch, labels, hidden) -> logits (batch, labels).
+
+        Texts are (batch, hidden); or (batch, tokens, hidden) and `in_text` (batch, tokens) bool, where the scorer
+        pools them.
+        """
+        text, label = self.text_projector(text), self.classes_projector(label)
         if not self.config.normalize_features:
             return cast(Tensor, self.scorer(text, label, in_text))
         text = text / (text.norm(dim=-1, keepdim=True) + _EPSILON)
@@ -91,12 +101,15 @@ class UniEncoder(nn.Module):
 
     def _encode(self, ids: Tensor, mask: Tensor) -> Tensor:
         """(batch, tokens) -> hidden states (batch, tokens, hidden) in the encoder's dtype."""
-        embedded = self.encoder_model.get_input_embeddings()(ids)
-        if self.config.use_segment_embeddings:
-            embedded = embedded + self.segment_embeddings(self._segments(ids))
+        embedded = self.embed(ids, self._segments(ids))
         if self._disentangled is not None:
             return self._disentangled(self.encoder_model.embeddings.LayerNorm(embedded), mask)
         return cast(Tensor, self.encoder_model(inputs_embeds=embedded, attention_mask=mask.long()).last_hidden_state)
+
+    def embed(self, ids: Tensor, segments: Tensor) -> Tensor:
+        """Tokens of any shape and the segment of each -> what the encoder takes in, (..., hidden)."""
+        words = self.encoder_model.get_input_embeddings()(ids)
+        return cast(Tensor, words + self.segment_embeddings(segments) if self.config.use_segment_embeddings else words)
 
     def _segments(self, ids: Tensor) -> Tensor:
         """Segment of each token, as gliclass counts: 1 from `<<SEP>>` on, else 0.

@@ -8,25 +8,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def pack(costs: Sequence[int], *, max_tokens: int, batch_cost_tokens: int) -> list[list[int]]:
+def pack(costs: Sequence[int], *, max_tokens: int, batch_cost_tokens: int | None) -> list[list[int]]:
     """Group rows, longest first, under a budget that counts padding.
 
-    `costs` are tokens per row. Rows x longest row of a batch stays within `max_tokens`; a row above it goes alone.
+    `costs` are tokens per row. A batch of `padded_tokens` stays within `max_tokens`; a row above it goes alone.
     A batch is closed once its padding exceeds `batch_cost_tokens`, the tokens whose work takes as long as starting
-    one more batch. Returns batches of indices into `costs`, each index exactly once, equal input in equal batches.
+    one more batch; None says that rows are not padded at all. Returns batches of indices into `costs`, each index
+    exactly once, equal input in equal batches.
     """
     batches: list[list[int]] = []
-    longest = padding = 0
+    longest = real = 0
     for row in sorted(range(len(costs)), key=costs.__getitem__, reverse=True):
-        padding += longest - costs[row]
-        if batches and (len(batches[-1]) + 1) * longest <= max_tokens and padding <= batch_cost_tokens:
+        real += costs[row]
+        size = real if batch_cost_tokens is None else (len(batches[-1]) + 1) * longest if batches else 0
+        if batches and size <= max_tokens and (batch_cost_tokens is None or size - real <= batch_cost_tokens):
             batches[-1].append(row)
         else:
             batches.append([row])
-            longest, padding = costs[row], 0
+            longest = real = costs[row]
     return batches
 
 
-def padded_tokens(costs: Sequence[int], batch: Sequence[int]) -> int:
+def padded_tokens(costs: Sequence[int], batch: Sequence[int], *, batch_cost_tokens: int | None) -> int:
     """Tokens a batch of `pack` occupies, padding counted."""
+    if batch_cost_tokens is None:
+        return sum(costs[row] for row in batch)
     return len(batch) * max(costs[row] for row in batch)

@@ -21,7 +21,7 @@ _MLP_WIDTH: Final = 256
 class DotScorer(nn.Module):
     """scorer_type `simple`: text (batch, hidden) . labels (batch, labels, hidden) -> (batch, labels)."""
 
-    def forward(self, text: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, text: Tensor, labels: Tensor, mask: Tensor | None) -> Tensor:
         return torch.einsum("bh,blh->bl", text, labels)
 
 
@@ -32,7 +32,7 @@ class MlpScorer(nn.Module):
         super().__init__()
         self.mlp = _three_layers(2 * hidden, _MLP_WIDTH, nn.ReLU)
 
-    def forward(self, text: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, text: Tensor, labels: Tensor, mask: Tensor | None) -> Tensor:
         pair = torch.cat([text.unsqueeze(1).expand_as(labels), labels], dim=-1)  # (batch, labels, 2 * hidden)
         return cast(Tensor, self.mlp(pair).squeeze(-1))
 
@@ -40,7 +40,8 @@ class MlpScorer(nn.Module):
 class CrossAttentionScorer(nn.Module):
     """scorer_type `cross-attn`: each label pools the text's tokens for itself.
 
-    text (batch, tokens, hidden) with mask (batch, tokens) bool, True for a token of the text; -> (batch, labels).
+    text (batch, tokens, hidden) with mask (batch, tokens) bool, True for a token of the text, None where all are;
+    -> (batch, labels).
     """
 
     def __init__(self, hidden: int, *, heads: int, width: int) -> None:
@@ -50,10 +51,11 @@ class CrossAttentionScorer(nn.Module):
         self.q, self.k, self.v, self.out = (nn.Linear(hidden, hidden) for _ in range(4))
         self.score_mlp = _three_layers(2 * hidden, width, nn.GELU)
 
-    def forward(self, text: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, text: Tensor, labels: Tensor, mask: Tensor | None) -> Tensor:
         query = self._split(self.q(self.q_norm(labels)))
         key, value = self._split(self.k(self.kv_norm(text))), self._split(self.v(text))  # only keys see the norm
-        pooled = scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None, :])
+        in_text = None if mask is None else mask[:, None, None, :]
+        pooled = scaled_dot_product_attention(query, key, value, attn_mask=in_text)
         context = self.norm(self.out(pooled.transpose(1, 2).flatten(2)))  # (batch, labels, hidden)
         return cast(Tensor, self.score_mlp(torch.cat([context, labels], dim=-1)).squeeze(-1))
 

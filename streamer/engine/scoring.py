@@ -1,34 +1,38 @@
-"""Windows of documents through a model, on a thread of their own.
+"""Windows of documents through a model, on threads of their own.
 
 Enters: documents and a Backend. Leaves: Scores in the order of the documents, and what the window cost.
 Must not know: what a model is made of, where documents come from.
 
-Why a thread: the loop that submits must keep polling its source while the device works. There is exactly one,
-so windows are scored one after the other, a model is never entered twice, and nothing here needs a lock. How many
-windows wait is the caller's choice: it submits the next one when it likes.
+Why threads: the loop that submits must keep polling its source while the device works. One thread tokenises and packs
+windows, so that the next one is ready when the device is; device threads score the batches, first come first served.
+A GPU is fed by one. On a CPU there is one a core, each computing alone: two batches side by side are a quarter faster
+than one batch on both cores, whose kernels would wait for each other some hundred times a pass. Only a batch that is
+the engine's whole work is given all cores, so that a lone record is answered soonest: the first thread scores it on
+the spot. No other thread ever computes on several cores, since OpenMP lets its threads sleep at every barrier once
+there are more of them than cores.
+
+Windows are settled in the order they were submitted, whichever batch is done first. How many are under way is the
+caller's choice: it submits the next one when it likes.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Lock
 from time import perf_counter
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.engine.answers import Answers
 from streamer.engine.base import Backend, EngineFacts, ModelInfo, Pending, Row, WindowScores
 from streamer.engine.packing import pack, padded_tokens
 from streamer.errors import FatalError, UsageError
 from streamer.facets import LabelSet
-from streamer.records import Document, Reject, Scores
-
-T = TypeVar("T")
-
-OUT_OF_MEMORY = Reject("engine_out_of_memory", "the model ran out of memory on this record alone")
-NOT_FINITE = Reject("engine_not_finite", "the model's scores for this record are not finite numbers")
+from streamer.records import Document, Reject
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -49,65 +53,54 @@ class _Pending:
     def wait(self, timeout_s: float) -> WindowScores | None:
         try:
             return self.future.result(timeout_s)
-        except TimeoutError:  # never the worker's own: it raises StreamerErrors alone
+        except TimeoutError:  # never the engine's own: it raises StreamerErrors alone
             return None
 
 
-class _Answers:
-    """Logits of a window, gathered batch by batch into one flat array."""
+@dataclass(slots=True, eq=False)
+class _Window:
+    """Documents on their way through the threads; `outcome` is there once nothing of it is left to do."""
 
-    def __init__(self, rows: Sequence[Row], documents: int) -> None:
-        columns = [(r.document, r.first_label, r.labels, r.text_tokens, r.truncated) for r in rows]
-        table = np.array(columns, dtype=np.int64).reshape(-1, 5)
-        document, first_label, self._labels = table[:, 0], table[:, 1], table[:, 2]
-        sizes = np.zeros(documents, dtype=np.int64)
-        np.add.at(sizes, document, self._labels)
-        self._ends = sizes.cumsum()  # (documents,): where each one's logits end in the flat array
-        self._starts = self._ends - sizes
-        self._places = self._starts[document] + first_label  # (rows,): where each row's logits start
-        self._facts = np.zeros((documents, 2), dtype=np.int64)  # text tokens, truncated
-        np.maximum.at(self._facts, document, table[:, 3:])
-        self._flat = np.full(int(sizes.sum()), np.nan, dtype=np.float32)
-        self._documents = document
-        self._lost: set[int] = set()
-
-    def put(self, batch: Sequence[int], logits: NDArray[np.float32]) -> None:
-        """Store logits (rows of the batch, most labels of any)."""
-        columns = np.arange(logits.shape[1])
-        real = columns < self._labels[batch, None]
-        self._flat[(self._places[batch, None] + columns)[real]] = logits[real]
-
-    def give_up(self, row: int) -> None:
-        """The document of this row gets no scores."""
-        self._lost.add(int(self._documents[row]))
-
-    def scores(self) -> tuple[Scores | Reject, ...]:
-        """One answer per document, in order."""
-        facts = zip(self._starts.tolist(), self._ends.tolist(), self._facts.tolist(), strict=True)
-        answers: list[Scores | Reject] = [
-            Scores(self._flat[start:end], tokens, bool(truncated)) for start, end, (tokens, truncated) in facts
-        ]
-        broken = np.flatnonzero(~np.isfinite(self._flat))
-        for document in set(np.searchsorted(self._ends, broken, side="right").tolist()):
-            answers[document] = NOT_FINITE
-        for document in self._lost:
-            answers[document] = OUT_OF_MEMORY
-        return tuple(answers)
+    documents: Sequence[Document]
+    label_sets: Sequence[LabelSet]
+    future: Future[WindowScores] = field(default_factory=Future)
+    outcome: WindowScores | Exception | None = None
+    rows: Sequence[Row] = ()
+    costs: Sequence[int] = ()
+    batches_left: int = 0
+    batches: int = 0
+    padded_tokens: int = 0
+    tokenise_s: float = 0.0
+    forward_s: float = 0.0
 
 
 class BatchingClassifier:
     """A Classifier made of a Backend: tokenise, pack, score, put back in order.
 
-    `max_tokens` bounds a device batch, `batch_cost_tokens` see `packing.pack`. A batch that runs out of memory is
-    split and tried again. Any other failure of the model is a FatalError, raised from `wait` and from then on.
+    `max_tokens` bounds a device batch, `batch_cost_tokens` see `packing.pack`. `device_threads` batches are scored side
+    by side; `set_threads` tells the calling thread, once, how many threads a kernel may use. The Backend's `forward`
+    is called by all device threads at once, its other methods by one thread at a time. A batch that runs out of memory
+    is split and tried again. Any other failure of the model is a FatalError, raised from `wait` and from then on.
     """
 
-    def __init__(self, *, backend: Backend, max_tokens: int, batch_cost_tokens: int) -> None:
+    def __init__(
+        self,
+        *,
+        backend: Backend,
+        max_tokens: int,
+        batch_cost_tokens: int | None,
+        device_threads: int,
+        set_threads: Callable[[int], None],
+    ) -> None:
         self._backend = backend
         self._max_tokens = max_tokens
         self._batch_cost_tokens = batch_cost_tokens
+        self._device_threads = device_threads
         self._failure: FatalError | None = None
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
+        self._lock = Lock()  # guards the two below and the counts of a window
+        self._under_way: deque[_Window] = deque()  # not settled yet, in the order of submission
+        self._prepare = ThreadPoolExecutor(1, "engine-prepare", set_threads, (device_threads,))
+        self._device = ThreadPoolExecutor(device_threads, "engine", set_threads, (1,))
 
     def describe(self) -> ModelInfo:
         return self._backend.describe()
@@ -118,78 +111,98 @@ class BatchingClassifier:
         Raises UsageError for a label set the model cannot serve, FatalError when it gives no scores with one; what
         was served before stays served in both cases.
         """
-        answers = self._worker.submit(self._guard, lambda: self._warm_up(label_sets)).result()
-        for label_set, answer in zip(label_sets, answers, strict=True):
+        window = self._enqueue([Document("warm up", label_set) for label_set in label_sets], label_sets)
+        for label_set, answer in zip(label_sets, window.future.result().scores, strict=True):
             if isinstance(answer, Reject):
                 raise FatalError(
                     f"label set '{label_set.name}': warming up gave no scores ({answer.code}: {answer.message})"
                 )
 
     def submit(self, documents: Sequence[Document]) -> Pending:
-        if self._failure is not None:
-            raise self._failure
-        return _Pending(self._worker.submit(self._guard, lambda: self._score(documents)))
+        label_sets = {one.label_set.scoring_key: one.label_set for one in documents}
+        return _Pending(self._enqueue(documents, list(label_sets.values())).future)
 
     def close(self) -> None:
-        self._worker.shutdown(wait=True)
+        self._prepare.shutdown(wait=True)
+        self._device.shutdown(wait=True)
 
-    def _guard(self, work: Callable[[], T]) -> T:
-        """Run on the worker; after a failure nothing runs any more."""
-        if self._failure is not None:
-            raise self._failure
-        try:
-            return work()
-        except UsageError:  # a label set was refused: the model is as good as before
-            raise
-        except Exception as error:
-            name = self._backend.describe().name
-            self._failure = FatalError(f"model '{name}' failed: {type(error).__name__}: {error}")
-            raise self._failure from error
+    def _enqueue(self, documents: Sequence[Document], label_sets: Sequence[LabelSet]) -> _Window:
+        window = _Window(documents, label_sets)
+        with self._lock:
+            if self._failure is not None:
+                raise self._failure
+            self._under_way.append(window)
+            self._prepare.submit(self._begin, window)
+        return window
 
-    def _warm_up(self, label_sets: Sequence[LabelSet]) -> tuple[Scores | Reject, ...]:
-        for label_set in label_sets:
-            try:
-                self._backend.prepare(label_set)
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-                raise UsageError(
-                    f"label set '{label_set.name}': the model runs out of memory on its labels; name fewer"
-                ) from None
-        return self._score([Document("warm up", label_set) for label_set in label_sets]).scores
-
-    def _score(self, documents: Sequence[Document]) -> WindowScores:
+    def _begin(self, window: _Window) -> None:
+        """On the prepare thread: tokenise, pack, and hand the batches to the device threads."""
         started = perf_counter()
-        for label_set in {one.label_set.scoring_key: one.label_set for one in documents}.values():
+        try:
+            for label_set in window.label_sets:
+                self._prepare_labels(label_set)
+            window.rows = self._backend.rows(window.documents)
+            window.costs = [row.cost_tokens for row in window.rows]
+            answers = Answers(window.rows, len(window.documents))
+            batches = self._pack(window.costs)
+        except Exception as error:
+            self._settle(window, self._told(error))
+            return
+        window.tokenise_s = perf_counter() - started
+        window.batches_left = len(batches)
+        if not batches:
+            self._settle(window, _result(window, answers))
+            return
+        if self._device_threads > 1 and len(batches) == len(self._under_way) == 1:
+            self._score(window, answers, batches[0], self._device_threads)
+            return
+        for batch in batches:
+            self._device.submit(self._score, window, answers, batch, 1)
+
+    def _prepare_labels(self, label_set: LabelSet) -> None:
+        try:
             self._backend.prepare(label_set)
-        rows = self._backend.rows(documents)
-        costs = [row.cost_tokens for row in rows]
-        answers = _Answers(rows, len(documents))
-        tokenised = perf_counter()
-        todo = pack(costs, max_tokens=self._max_tokens, batch_cost_tokens=self._batch_cost_tokens)[::-1]
-        batches = padded = 0
-        while todo:
-            batch = todo.pop()
-            logits = self._forward([rows[i] for i in batch])
-            if logits is not None:
-                answers.put(batch, logits)
-                batches += 1
-                padded += padded_tokens(costs, batch)
-            elif len(batch) > 1:
-                half = len(batch) // 2
-                todo += [batch[half:], batch[:half]]
-            else:
-                answers.give_up(batch[0])
-        forwarded = perf_counter()
-        facts = EngineFacts(
-            documents=len(documents),
-            batches=batches,
-            tokens=sum(costs),
-            padded_tokens=padded,
-            tokenise_s=tokenised - started,
-            forward_s=forwarded - tokenised,
-        )
-        return WindowScores(answers.scores(), facts)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            raise UsageError(
+                f"label set '{label_set.name}': the model runs out of memory on its labels; name fewer"
+            ) from None
+
+    def _pack(self, costs: Sequence[int]) -> list[list[int]]:
+        """Batches for all device threads, even where they could be fewer: a small window is soon done."""
+        share = max(-(-sum(costs) // self._device_threads), *costs, 1)
+        return pack(costs, max_tokens=min(self._max_tokens, share), batch_cost_tokens=self._batch_cost_tokens)
+
+    def _score(self, window: _Window, answers: Answers, batch: list[int], threads: int) -> None:
+        """One batch, in parts where it does not fit; `threads` is what the calling thread computes on."""
+        started = perf_counter()
+        done = padded = 0
+        todo = [batch]
+        try:
+            while todo and self._failure is None:
+                part = todo.pop()
+                logits = self._forward([window.rows[i] for i in part])
+                if logits is not None:
+                    answers.put(part, logits)
+                    done += 1
+                    padded += padded_tokens(window.costs, part, batch_cost_tokens=self._batch_cost_tokens)
+                elif len(part) > 1:
+                    half = len(part) // 2
+                    todo += [part[half:], part[:half]]
+                else:
+                    answers.give_up(part[0])
+        except Exception as error:
+            self._settle(window, self._told(error))
+            return
+        with self._lock:
+            window.batches += done
+            window.padded_tokens += padded
+            window.forward_s += (perf_counter() - started) * threads / self._device_threads
+            window.batches_left -= 1
+            last = not window.batches_left
+        if last:
+            self._settle(window, _result(window, answers))
 
     def _forward(self, rows: Sequence[Row]) -> NDArray[np.float32] | None:
         """Logits, or None when memory ran out: returning lets go of the error and the tensors in its frames."""
@@ -199,3 +212,38 @@ class BatchingClassifier:
             if is_out_of_memory(error):
                 return None
             raise
+
+    def _told(self, error: Exception) -> Exception:
+        """A refused label set as it is, since the model is as good as before; anything else ends the engine."""
+        if isinstance(error, UsageError):
+            return error
+        told = FatalError(f"model '{self._backend.describe().name}' failed: {type(error).__name__}: {error}")
+        told.__cause__ = error
+        return told
+
+    def _settle(self, window: _Window, outcome: WindowScores | Exception) -> None:
+        """Answer every window that is done and has none before it; after a failure all get that."""
+        with self._lock:
+            if window.outcome is None:
+                window.outcome = outcome
+            while self._under_way and (self._failure or self._under_way[0].outcome is not None):
+                settled = self._under_way.popleft()
+                answer = self._failure or settled.outcome
+                if isinstance(answer, FatalError):
+                    self._failure = answer
+                if isinstance(answer, WindowScores):
+                    settled.future.set_result(answer)
+                else:
+                    settled.future.set_exception(answer)
+
+
+def _result(window: _Window, answers: Answers) -> WindowScores:
+    facts = EngineFacts(
+        documents=len(window.documents),
+        batches=window.batches,
+        tokens=sum(window.costs),
+        padded_tokens=window.padded_tokens,
+        tokenise_s=window.tokenise_s,
+        forward_s=window.forward_s,
+    )
+    return WindowScores(answers.scores(), facts)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from streamer.engine.base import ModelInfo, Row
+from streamer.engine.flat_uniencoder import FLAT_ENCODERS, FlatUniEncoder
 from streamer.engine.loading import load_uniencoder, read_tokenizer, weights_revision
 from streamer.engine.model import UniEncoder
 from streamer.engine.tokenise import LABEL, SEP, FacetMode, RowTokeniser
@@ -29,7 +30,9 @@ class UniEncoderBackend:
     """A loaded GLiClass uni-encoder and its tokenizer; implements `engine.base.Backend`.
 
     The model runs on `device` in the dtype it was loaded in. A row holds at most `max_row_tokens`, or what the
-    encoder has positions for where that is less. Raises UsageError where tokenizer and model do not belong together.
+    encoder has positions for where that is less. `flat` is how a CPU is served, DeBERTa excepted: no batch is padded,
+    and the layers are taken out of `model`. Otherwise a batch is padded to its longest row, on any device. Raises
+    UsageError where tokenizer and model do not belong together.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class UniEncoderBackend:
         tokenizer: Tokenizer,
         facet_mode: FacetMode,
         device: torch.device,
+        flat: bool,
         max_row_tokens: int,
         name: str,
         revision: str,
@@ -53,14 +57,21 @@ class UniEncoderBackend:
         )
         self._model = model.to(device)
         self._device = device
+        dtype = model.dtype
+        self._flat = FlatUniEncoder(model) if flat and isinstance(model.encoder_model, FLAT_ENCODERS) else None
         self._padding_id = int(model.config.encoder.pad_token_id or 0)
         self._info = ModelInfo(
             name=name,
             revision=revision,
             device=str(device),
-            dtype=str(model.dtype).removeprefix("torch."),
+            dtype=str(dtype).removeprefix("torch."),
             window_tokens=window_tokens,
         )
+
+    @property
+    def pads(self) -> bool:
+        """Whether a batch is padded to its longest row."""
+        return self._flat is None
 
     def describe(self) -> ModelInfo:
         return self._info
@@ -75,12 +86,15 @@ class UniEncoderBackend:
 
     @torch.inference_mode()
     def forward(self, rows: Sequence[Row]) -> NDArray[np.float32]:
-        """Score one device batch: logits (rows, most labels of any row), float32; padded to its longest row.
+        """Score one device batch: logits (rows, most labels of any row), float32.
 
         A row's logits beyond its own labels are without meaning. One copy to the device, one back.
         """
-        ids, mask = self._padded(rows)
-        logits = self._model(ids, mask, max(row.labels for row in rows))
+        labels = max(row.labels for row in rows)
+        if self._flat is not None:
+            logits = self._flat.score([row.ids for row in rows], labels)
+        else:
+            logits = self._model(*self._padded(rows), labels)
         return np.asarray(logits.cpu().numpy(), dtype=np.float32)
 
     def _padded(self, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -95,7 +109,14 @@ class UniEncoderBackend:
 
 
 def open_uniencoder(
-    directory: Path, *, facet_mode: FacetMode, device: torch.device, dtype: torch.dtype, max_row_tokens: int, name: str
+    directory: Path,
+    *,
+    facet_mode: FacetMode,
+    device: torch.device,
+    dtype: torch.dtype,
+    flat: bool,
+    max_row_tokens: int,
+    name: str,
 ) -> UniEncoderBackend:
     """Load a GLiClass checkpoint from a directory; its revision is a digest of its weights. Raises UsageError."""
     return UniEncoderBackend(
@@ -103,6 +124,7 @@ def open_uniencoder(
         tokenizer=read_tokenizer(directory),
         facet_mode=facet_mode,
         device=device,
+        flat=flat,
         max_row_tokens=max_row_tokens,
         name=name,
         revision=weights_revision(directory),

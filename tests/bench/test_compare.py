@@ -19,11 +19,19 @@ TINY = EncoderShape(layers=2, hidden=32, heads=2, intermediate=48, vocabulary=60
 def test_the_comparison_is_whole_and_the_decisions_are_equal() -> None:
     advanced: list[int] = []
     found = compare_engines(
-        version="1", shape=TINY, model=ModelSettings(device="cpu"), records=24, rounds=2, advance=advanced.append
+        version="1",
+        shape=TINY,
+        model=ModelSettings(device="cpu"),
+        own_model=True,
+        records=24,
+        rounds=2,
+        advance=advanced.append,
     )
-    assert advanced == [24] * 6, "two rounds of gliclass, our engine, and our engine in float32"
+    assert advanced == [24] * 8, "two rounds of gliclass, our engine, our engine in float32, and the bundled model"
     assert found.ratio == found.streamer_records_per_s / found.gliclass_records_per_s > 0
     assert found.ratio_float32 > 0
+    assert found.own_model_records_per_s is not None
+    assert found.ratio_own_model == found.own_model_records_per_s / found.gliclass_records_per_s > 0
     assert found.agreement.within_noise == 1.0
     assert found.agreement_float32.same == 1.0
     assert found.agreement_float32.most_apart < 1e-5 + 5e-5, "decided scores are rounded to four decimals"
@@ -31,7 +39,9 @@ def test_the_comparison_is_whole_and_the_decisions_are_equal() -> None:
 
 def test_a_deberta_encoder_gives_equal_decisions_too() -> None:
     shape, model = replace(TINY, kind="deberta-v2"), ModelSettings(device="cpu", dtype="float32")
-    found = compare_engines(version="1", shape=shape, model=model, records=24, rounds=1, advance=lambda _: None)
+    found = compare_engines(
+        version="1", shape=shape, model=model, own_model=False, records=24, rounds=1, advance=lambda _: None
+    )
     assert found.agreement_float32.same == 1.0
     assert found.agreement_float32.most_apart < 1e-5 + 5e-5, "decided scores are rounded to four decimals"
 
@@ -39,9 +49,12 @@ def test_a_deberta_encoder_gives_equal_decisions_too() -> None:
 def test_float32_alone_is_measured_once() -> None:
     advanced: list[int] = []
     model = ModelSettings(device="cpu", dtype="float32")
-    found = compare_engines(version="1", shape=TINY, model=model, records=8, rounds=1, advance=advanced.append)
+    found = compare_engines(
+        version="1", shape=TINY, model=model, own_model=False, records=8, rounds=1, advance=advanced.append
+    )
     assert advanced == [8] * 2
     assert found.ratio == found.ratio_float32
+    assert found.ratio_own_model is None
 
 
 def test_the_checkpoint_tells_texts_and_labels_apart(tmp_path: Path) -> None:

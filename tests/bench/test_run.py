@@ -42,17 +42,25 @@ def test_the_figures_of_a_whole_run(tiny_bundled: Path) -> None:
     assert (figures["records"], figures["rounds"]) == (12, 1)
     assert figures["ratio_to_gliclass"] > 0
     assert figures["ratio_to_gliclass_float32"] > 0
+    assert figures["ratio_own_model_to_gliclass"] > 0
+    assert figures["forward_tokens_per_s"] > 0
+    assert figures["padding"] == 0.0
+    assert 0 < figures["matmul_share"] < 1
     assert figures["no_comparison"] is None
     for speed in ("gliclass", "streamer", "streamer_float32"):
         assert figures["comparison"][f"{speed}_records_per_s"] > 0
     assert figures["comparison"]["agreement"]["within_noise"] == 1.0
     assert "gliclass 0.1.21, float32" in shown(result)
+    assert "the model above, same encoder shape" in shown(result)
+    assert "of what large matrix products reach here" in shown(result)
     assert all(stage in shown(result) for stage in STAGES)
 
 
 def test_without_a_comparison_the_reason_is_told() -> None:
     result = quick(ModelSettings(name="fake"), compare=False)
     assert result.as_dict()["ratio_to_gliclass"] is None
+    assert result.as_dict()["ratio_own_model_to_gliclass"] is None
+    assert result.as_dict()["matmul_share"] is None
     assert result.as_dict()["no_comparison"] == NOT_ASKED
     assert f"no comparison with gliclass: {NOT_ASKED}" in shown(result)
 

@@ -13,12 +13,15 @@ from typing import Protocol
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from streamer.app import bundled_directory
 from streamer.engine.base import Backend, Classifier, ModelInfo, Row, WindowScores
+from streamer.engine.bundled import BundledBackend
+from streamer.engine.devices import thread_setter
 from streamer.engine.fake import FakeClassifier
 from streamer.engine.scoring import BatchingClassifier
 from streamer.errors import FatalError, UsageError
@@ -56,18 +59,19 @@ class Tripped:
         self._gate = gate
         self._out_of_memory = out_of_memory
         self._failing = failing
-        self._texts: list[str] = []
+        self._texts: dict[tuple[int, ...], str] = {}  # by token ids: rows are made ahead of the batches they go into
         self.describe: Callable[[], ModelInfo] = inner.describe
         self.prepare: Callable[[LabelSet], None] = inner.prepare
 
     def rows(self, documents: Sequence[Document]) -> list[Row]:
-        self._texts = [document.text for document in documents]
-        return self._inner.rows(documents)
+        rows = self._inner.rows(documents)
+        self._texts |= {tuple(row.ids): documents[row.document].text for row in rows}
+        return rows
 
     def forward(self, rows: Sequence[Row]) -> NDArray[np.float32]:
         if self._gate is not None:
             self._gate.wait(WAIT_S)
-        texts = {self._texts[row.document] for row in rows}
+        texts = {self._texts[tuple(row.ids)] for row in rows}
         if not texts.isdisjoint(self._out_of_memory):
             raise RuntimeError("device out of memory")
         if not texts.isdisjoint(self._failing):
@@ -100,18 +104,20 @@ def maker_of(backend: Backend) -> Make:
         *, gate: Event | None = None, out_of_memory: Collection[str] = (), failing: Collection[str] = ()
     ) -> Classifier:
         tripped = Tripped(backend, gate, out_of_memory, failing)
-        return BatchingClassifier(backend=tripped, max_tokens=150, batch_cost_tokens=40)
+        return BatchingClassifier(
+            backend=tripped,
+            max_tokens=150,
+            batch_cost_tokens=None,
+            device_threads=2,
+            set_threads=thread_setter(torch.device("cpu")),
+        )
 
     return make
 
 
 def make_bundled(directory: Path) -> Make:
-    import torch
-
-    from streamer.engine.bundled import BundledBackend
-
     device = torch.device("cpu")
-    return maker_of(BundledBackend(directory=directory, name="tiny", device=device, dtype=torch.float32))
+    return maker_of(BundledBackend(directory=directory, name="tiny", device=device, dtype=torch.float32, flat=True))
 
 
 @pytest.fixture(scope="module", params=["fake", "tiny", "bundled"])

@@ -245,12 +245,13 @@ def reference() -> Callable[[Path], Reference]:
 
 @pytest.fixture(scope="session")
 def open_backend() -> Callable[..., UniEncoderBackend]:
-    """`open_backend(directory, facet_mode=..., dtype=..., max_row_tokens=...)` on the CPU."""
+    """`open_backend(directory, facet_mode=..., dtype=..., flat=..., max_row_tokens=...)` on the CPU."""
 
     def open_(directory: Path, **changed: Any) -> UniEncoderBackend:
         usual: dict[str, Any] = {
             "facet_mode": "separate",
             "dtype": torch.float32,
+            "flat": True,
             "max_row_tokens": 10_000,
             "name": "tiny",
         }

@@ -22,13 +22,15 @@ from streamer.records import Document
 MOST = 47  # text positions of the tiny model
 
 
-def make(directory: Path, dtype: torch.dtype = torch.float32) -> BundledBackend:
-    return BundledBackend(directory=directory, name="tiny", device=torch.device("cpu"), dtype=dtype)
+def make(directory: Path, dtype: torch.dtype = torch.float32, *, flat: bool = True) -> BundledBackend:
+    return BundledBackend(directory=directory, name="tiny", device=torch.device("cpu"), dtype=dtype, flat=flat)
 
 
-@pytest.fixture(scope="module")
-def backend(tiny_bundled: Path) -> BundledBackend:
-    return make(tiny_bundled)
+@pytest.fixture(scope="module", params=["flat", "padded"])
+def backend(request: pytest.FixtureRequest, tiny_bundled: Path) -> BundledBackend:
+    made = make(tiny_bundled, flat=request.param == "flat")
+    assert made.pads is (request.param == "padded")
+    return made
 
 
 def label_set(*names: str) -> LabelSet:

@@ -8,9 +8,11 @@ import torch
 from streamer.engine.devices import (
     batch_cost_tokens,
     choose_device,
+    choose_device_threads,
     choose_dtype,
     choose_max_tokens,
     cpu_computes_bfloat16,
+    thread_setter,
 )
 from streamer.errors import UsageError
 
@@ -74,3 +76,19 @@ def test_wrong_max_tokens_are_refused(value: str | int) -> None:
 
 def test_starting_a_batch_costs_more_on_a_gpu() -> None:
     assert 0 < batch_cost_tokens(CPU) < batch_cost_tokens(CUDA)
+
+
+def test_a_cpu_scores_a_batch_a_core_and_a_gpu_one() -> None:
+    assert choose_device_threads(CPU) == torch.get_num_threads()
+    assert choose_device_threads(CUDA) == 1
+
+
+def test_threads_are_set_for_kernels_on_the_cpu_alone() -> None:
+    before = torch.get_num_threads()
+    try:
+        thread_setter(CUDA)(before + 1)
+        assert torch.get_num_threads() == before
+        thread_setter(CPU)(before + 1)
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)

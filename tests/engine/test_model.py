@@ -147,6 +147,7 @@ def test_a_tokenizer_of_another_model_is_refused(
             tokenizer=tokenizer,
             facet_mode="separate",
             device=torch.device("cpu"),
+            flat=True,
             max_row_tokens=100,
             name="tiny",
             revision="0",

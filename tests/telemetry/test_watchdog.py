@@ -140,7 +140,7 @@ def test_an_engine_that_hangs_is_seen_with_the_stack_of_its_worker(label_set: La
             assert line["stage"] == "wait"
             assert line["engine_wait_s"] > 0.1
             assert any("window is under way" in reason for reason in line["reasons"])
-            (worker,) = [stack for name, stack in line["stacks"].items() if name.startswith("engine_0 ")]
+            (worker,) = [stack for name, stack in line["stacks"].items() if name.startswith("engine-prepare_0 ")]
             assert any("fake.py:" in frame for frame in worker)
             assert "private words" not in repr(line)
             release.set()

@@ -1,0 +1,93 @@
+"""ModernBERT over a flat batch: as `flat_bert.py`, with rotated positions, local layers and gated wide layers.
+
+Enters: a transformers ModernBertModel, then embedded words of a FlatBatch. Leaves: hidden states, equal to those of the
+module itself.
+
+Must not know: what the states stand for, tokenizers, Kafka.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias, cast
+
+import torch
+from torch import Tensor, nn
+from transformers.models.modernbert.modeling_modernbert import ModernBertEncoderLayer, ModernBertModel
+
+from streamer.engine.flat import FlatBatch, Wanted, attend, attend_from
+from streamer.engine.linear import projection
+
+Rotation: TypeAlias = tuple[Tensor, Tensor]  # cosines and sines, (tokens, 1, head_dim)
+
+
+class FlatModernBert:
+    """The layers of a ModernBertModel; the module itself is no longer needed but for what is not a layer."""
+
+    def __init__(self, encoder: ModernBertModel) -> None:
+        self._embeddings = encoder.embeddings
+        self._rotary = encoder.rotary_emb
+        self._norm = encoder.final_norm
+        self._layers = [_Layer(cast(ModernBertEncoderLayer, layer)) for layer in encoder.layers]
+
+    def wanted_states(self, words: Tensor, positions: Tensor, batch: FlatBatch, wanted: Wanted) -> Tensor:
+        """Embedded words (tokens, hidden), positions (tokens,) -> last states of the wanted tokens (wanted, hidden).
+
+        No queries in the batch.
+        """
+        states = self._embeddings(inputs_embeds=words)
+        rotations = {
+            kind: self._rotation(states, positions, kind) for kind in {layer.attention_type for layer in self._layers}
+        }
+        for layer in self._layers[:-1]:
+            states = layer(states, batch, rotations)
+        return cast(Tensor, self._norm(self._layers[-1].of_wanted(states, wanted, rotations)))
+
+    def _rotation(self, states: Tensor, positions: Tensor, attention_type: str) -> Rotation:
+        cosines, sines = self._rotary(states, positions.unsqueeze(0), attention_type)
+        return cosines[0].unsqueeze(1), sines[0].unsqueeze(1)
+
+
+class _Layer:
+    """Norm, attention, sum; norm, gated wide projection, sum."""
+
+    def __init__(self, layer: ModernBertEncoderLayer) -> None:
+        attention, mlp = layer.attn, layer.mlp
+        self.attention_type = str(layer.attention_type)
+        self._head_dim = int(attention.head_dim)
+        self._heads = attention.Wqkv.out_features // 3 // self._head_dim
+        self._reach: int | None = None
+        if self.attention_type == "sliding_attention":
+            self._reach = int(attention.sliding_window) - 1  # the module counts the token itself
+        self._norm = cast(nn.Module, layer.attn_norm)
+        self._qkv = projection(attention.Wqkv.weight, attention.Wqkv.bias)
+        self._out = projection(attention.Wo.weight, attention.Wo.bias)
+        self._wide_norm = cast(nn.Module, layer.mlp_norm)
+        self._wide = projection(mlp.Wi.weight, mlp.Wi.bias)
+        self._act = mlp.act
+        self._narrow = projection(mlp.Wo.weight, mlp.Wo.bias)
+
+    def __call__(self, states: Tensor, batch: FlatBatch, rotations: Mapping[str, Rotation]) -> Tensor:
+        qkv = self._rotated(states, rotations)
+        return self._after_attention(attend(qkv, batch, self._heads, reach=self._reach), states)
+
+    def of_wanted(self, states: Tensor, wanted: Wanted, rotations: Mapping[str, Rotation]) -> Tensor:
+        qkv = self._rotated(states, rotations)
+        hidden = self._heads * self._head_dim
+        attended = attend_from(qkv[wanted.index, :hidden], qkv[:, hidden:], wanted, self._heads, reach=self._reach)
+        return self._after_attention(attended, states[wanted.index])
+
+    def _rotated(self, states: Tensor, rotations: Mapping[str, Rotation]) -> Tensor:
+        """Query, key and value side by side, the first two turned by their positions, in float32 as in the module."""
+        qkv = self._qkv(self._norm(states))
+        turned = qkv[:, : 2 * self._heads * self._head_dim].view(len(qkv), 2 * self._heads, self._head_dim)
+        cosines, sines = rotations[self.attention_type]
+        exact = turned.float()
+        first, second = exact.chunk(2, dim=-1)
+        turned.copy_(exact * cosines + torch.cat((-second, first), dim=-1) * sines)
+        return qkv
+
+    def _after_attention(self, attended: Tensor, states: Tensor) -> Tensor:
+        states = self._out.plus(attended, states)
+        wide, gate = self._wide(self._wide_norm(states)).chunk(2, dim=-1)
+        return self._narrow.plus(self._act(wide) * gate, states)
