@@ -5,10 +5,12 @@ Enters: partitions of a consumer. Leaves: offsets. Must not know: records, label
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
+from typing import Final
 
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
 from streamer.records import Partition
 from streamer.transport.base import Offsets
@@ -17,6 +19,19 @@ from streamer.transport.kafka_client import Failures, OffsetReset, reason
 
 # for requests that the thread waits for: at the start, when the group rebalances, when records are read again
 REQUEST_TIMEOUT_S = 5.0
+_RETRY_S = 0.1
+# brokers say so while a topic is new or a leader moves; the client looks for the new leader meanwhile
+_PASSING: Final = frozenset(
+    {
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._WAIT_COORD,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+    }
+)
 
 
 class Positions:
@@ -36,9 +51,9 @@ class Positions:
         if not partitions:
             return partitions
         try:
-            committed = self._consumer.committed(partitions, timeout=REQUEST_TIMEOUT_S)
+            committed = _persistently(lambda left_s: self._consumer.committed(partitions, timeout=left_s))
             new = [TopicPartition(tp.topic, tp.partition, self._reset) for tp in committed if _uncommitted(tp)]
-            found = self._consumer.offsets_for_times(new, timeout=REQUEST_TIMEOUT_S) if new else []
+            found = _persistently(lambda left_s: self._consumer.offsets_for_times(new, timeout=left_s)) if new else []
             found = [tp for tp in found if tp.error is None and tp.offset >= 0]
             if found and self._reset == OFFSET_END:
                 # or a crash before the first commit would skip what was read until then
@@ -66,6 +81,18 @@ class Positions:
             origin = held[partition_of(tp)].origin
             targets[partition_of(tp)] = tp.offset if tp.offset >= 0 else self._reset if origin is None else origin
         return targets
+
+
+def _persistently(ask: Callable[[float], list[TopicPartition]]) -> list[TopicPartition]:
+    """The answer to a question with a limit in seconds, asked again while what stands against it may pass."""
+    deadline_s = time.monotonic() + REQUEST_TIMEOUT_S
+    while True:
+        try:
+            return ask(max(_RETRY_S, deadline_s - time.monotonic()))
+        except KafkaException as error:
+            if error.args[0].code() not in _PASSING or time.monotonic() >= deadline_s:
+                raise
+        time.sleep(_RETRY_S)
 
 
 def topic_partitions(offsets: Offsets) -> list[TopicPartition]:
