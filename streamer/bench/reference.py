@@ -33,7 +33,7 @@ def gliclass_version() -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class EncoderShape:
-    """Size of an encoder: BERT, or with `kind` "deberta-v2" DeBERTa-v3."""
+    """Size of an encoder: BERT, or by `kind` "modernbert" or "deberta-v2" (DeBERTa-v3)."""
 
     layers: int
     hidden: int
@@ -45,8 +45,15 @@ class EncoderShape:
 
 MINILM_L6 = EncoderShape(layers=6, hidden=384, heads=12, intermediate=1536, vocabulary=30_522)
 DEBERTA_V3_SMALL = EncoderShape(layers=6, hidden=768, heads=12, intermediate=3072, vocabulary=30_522, kind="deberta-v2")
+_KNOWN = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _KINDS: dict[str, dict[str, Any]] = {
     "bert": {},
+    "modernbert": {
+        # its own defaults lie beyond a vocabulary as small as this one may be
+        **dict.fromkeys(("bos_token_id", "cls_token_id"), _KNOWN.index("[CLS]")),
+        **dict.fromkeys(("eos_token_id", "sep_token_id"), _KNOWN.index("[SEP]")),
+        "pad_token_id": _KNOWN.index("[PAD]"),
+    },
     "deberta-v2": {
         "relative_attention": True,
         "position_buckets": 256,
@@ -114,13 +121,13 @@ def _spread(name: str, inputs: int) -> float:
 
 def _tokenizer(size: int) -> Tokenizer:
     """BERT's kind: lower-cased words, or their letters; unused tokens fill it up to `size`."""
-    known = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *bench_vocabulary()]
+    known = [*_KNOWN, *bench_vocabulary()]
     known += [f"[unused{i}]" for i in range(size - len(known))]
     ids = {token: i for i, token in enumerate(known)}
     tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))  # noqa: S106 - no password
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.add_special_tokens(known[:5])
+    tokenizer.add_special_tokens(list(_KNOWN))
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[(name, ids[name]) for name in ("[CLS]", "[SEP]")]
     )

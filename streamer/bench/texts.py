@@ -71,6 +71,12 @@ def bench_texts(count: int, seed: int) -> list[str]:
     return [_text(chance, chance.randint(FEWEST_TOKENS, MOST_TOKENS)) for _ in range(count)]
 
 
+def bench_texts_of(tokens: int, count: int, seed: int) -> list[str]:
+    """`count` texts of exactly `tokens` words and signs."""
+    chance = random.Random(seed)
+    return [_text(chance, tokens) for _ in range(count)]
+
+
 def _text(chance: random.Random, tokens: int) -> str:
     """Sentences, the last one broken off where there are enough tokens."""
     text = ""
@@ -86,6 +92,17 @@ def bench_labels() -> LabelSet:
         Facet(name, kind, tuple(Label(label.strip()) for label in labels.split(","))) for name, kind, labels in _FACETS
     )
     return LabelSet("bench", tuple(facets))
+
+
+def bench_labels_of(count: int) -> LabelSet:
+    """One facet of `count` labels, any number of which may hold; two words each, no two alike. Raises ValueError where
+    there are not so many."""
+    words = [word.strip() for _, _, labels in _FACETS for word in labels.split(",") if " " not in word.strip()]
+    pairs = [f"{first} {second}" for first in words for second in words if first != second]
+    if count > len(pairs):
+        raise ValueError(f"{count} labels: there are {len(pairs)}")
+    chosen = random.Random(0).sample(pairs, len(pairs))[:count]
+    return LabelSet(f"{count} labels", (Facet("topic", Kind.MULTI, tuple(map(Label, chosen))),))
 
 
 def bench_vocabulary() -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 
 from streamer.app import build_classifier
@@ -37,8 +38,9 @@ def test_the_comparison_is_whole_and_the_decisions_are_equal() -> None:
     assert found.agreement_float32.most_apart < 1e-5 + 5e-5, "decided scores are rounded to four decimals"
 
 
-def test_a_deberta_encoder_gives_equal_decisions_too() -> None:
-    shape, model = replace(TINY, kind="deberta-v2"), ModelSettings(device="cpu", dtype="float32")
+@pytest.mark.parametrize("kind", ["deberta-v2", "modernbert"])
+def test_other_encoders_give_equal_decisions_too(kind: str) -> None:
+    shape, model = replace(TINY, kind=kind), ModelSettings(device="cpu", dtype="float32")
     found = compare_engines(
         version="1", shape=shape, model=model, own_model=False, records=24, rounds=1, advance=lambda _: None
     )
