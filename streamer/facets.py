@@ -111,6 +111,8 @@ class LabelSet:
             deciding["prompt"] = scoring["prompt"] = self.prompt
         if self.examples:
             deciding["examples"] = scoring["examples"] = [[e.text, list(e.labels)] for e in self.examples]
+            # examples go by names, and two wordings may be one where names and descriptions differ
+            scoring["names"] = [[label.name for label in facet.labels] for facet in self.facets]
         if self.routes:
             deciding["routes"] = [[r.facet, r.label, r.score, r.to] for r in self.routes]
         if self.all_matching:

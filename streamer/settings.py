@@ -66,6 +66,9 @@ class ModelSettings(Part):
         "separate", description="GLiClass checkpoints: one row per facet (exact), or all facets in one prompt"
     )
     max_row_tokens: int = Field(1024, ge=64, description="longest row, labels included; less where the model has less")
+    cache_memory_mb: int = Field(
+        64, ge=0, le=65536, description="memory for scores of texts seen lately, 0: none; 'fake' never has one"
+    )
     service_time_ms: float = Field(0.0, ge=0, description="model 'fake' only: time per record")
 
 

@@ -69,6 +69,19 @@ def test_scoring_key_ignores_thresholds_and_routes() -> None:
     assert LabelSet("a", (TOPIC,), prompt="p").scoring_key != LabelSet("a", (TOPIC,)).scoring_key
 
 
+def test_scoring_key_tells_which_label_an_example_goes_by() -> None:
+    one, other = (
+        (Facet("first", Kind.MULTI, first), Facet("second", Kind.MULTI, second))
+        for first, second in (
+            ((Label("a", "b: c"),), (Label("a: b", "c"),)),
+            ((Label("a: b", "c"),), (Label("a", "b: c"),)),
+        )
+    )
+    assert LabelSet("x", one).scoring_key == LabelSet("x", other).scoring_key  # the model reads the same
+    shown = (InContextExample("t", ("a",)),)
+    assert LabelSet("x", one, examples=shown).scoring_key != LabelSet("x", other, examples=shown).scoring_key
+
+
 def test_flatten_labels() -> None:
     assert flatten_labels(["a", "b"]) == (Label("a"), Label("b"))
     tree = {"billing": "about a bill", "other": None, "hardware": ["laptop", "phone"], "net": {"wifi": {"slow": None}}}

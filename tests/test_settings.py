@@ -167,6 +167,14 @@ def test_a_wrong_secret_is_not_repeated() -> None:
         assert "s3cret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("given", [-1, 65537, "64mb"])
+def test_the_score_cache_is_bounded_and_can_be_off(given: object) -> None:
+    assert build_model_settings({}).cache_memory_mb == 64
+    assert build_model_settings({"cache_memory_mb": 0}).cache_memory_mb == 0
+    with pytest.raises(UsageError, match=r"^model: cache_memory_mb: "):
+        build_model_settings({"cache_memory_mb": given})
+
+
 def test_model_settings_of_the_command_line() -> None:
     assert build_model_settings({"name": "bundled"}).device == "auto"
     with pytest.raises(UsageError, match="model: dtype"):
