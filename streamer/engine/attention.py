@@ -14,7 +14,8 @@ from typing import cast
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
-from transformers.models.bert.modeling_bert import BertLayer, BertModel
+
+from streamer.engine.bert import Bert, BertLayer
 
 
 def query_attention(
@@ -76,7 +77,7 @@ def _layer(layer: BertLayer, states: Tensor, tokens: int, text_mask: Tensor, bia
     return cast(Tensor, layer.output(layer.intermediate(attended), attended))
 
 
-def encode_with_queries(encoder: BertModel, embedded: Tensor, tokens: int, mask: Tensor) -> Tensor:
+def encode_with_queries(encoder: Bert, embedded: Tensor, tokens: int, mask: Tensor) -> Tensor:
     """Run all layers of a BERT encoder over text tokens followed by independent queries.
 
     Shapes: embedded (batch, tokens + queries, hidden), already through the embedding layer norm; mask

@@ -28,10 +28,20 @@ class ModelInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheFacts:
+    """Documents of a window answered without the model, and by it; memory that the cache holds after it."""
+
+    hits: int
+    misses: int
+    held_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class EngineFacts:
     """What one window cost. `padded_tokens` counts padding too; times are seconds of work, not of waiting.
 
-    `forward_s` counts the whole device: where batches run side by side on n threads, each counts for 1 / n.
+    `forward_s` counts the whole device: where batches run side by side on n threads, each counts for 1 / n. `documents`
+    are all of the window, the rest counts those that the model saw. `cache` is None where there is none.
     """
 
     documents: int
@@ -40,6 +50,12 @@ class EngineFacts:
     padded_tokens: int
     tokenise_s: float
     forward_s: float
+    cache: CacheFacts | None = None
+
+    @property
+    def scored(self) -> int:
+        """How many documents the model saw."""
+        return self.documents if self.cache is None else self.cache.misses
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,20 +9,21 @@ Must not know: batching, threads, Kafka.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
-from typing import cast
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
 from streamer.engine.base import ModelInfo, Row
-from streamer.engine.flat_independent import FlatIndependent
+from streamer.engine.flat import ChooseKernels, FlatKernels
+from streamer.engine.flat_independent import FlatIndependent, LabelTable
+from streamer.engine.graphs import CudaCapture, GraphedIndependent
+from streamer.engine.independent import IndependentLabelModel
 from streamer.engine.loading import load_independent, read_tokenizer, weights_revision
+from streamer.engine.padded_independent import PaddedIndependent
+from streamer.engine.staging import Transfers, choose_transfers
 from streamer.errors import UsageError
 from streamer.facets import LabelSet
 from streamer.records import Document
@@ -35,33 +36,37 @@ LABELS_PER_ROW = 1024
 WORDINGS_PER_BATCH = 64
 
 
-@dataclass(frozen=True, slots=True)
-class _PreparedLabels:
-    """A label set on the device: vectors (labels, hidden) float32, queries (labels, hidden) in the model's dtype."""
+class LabelScorer(Protocol):
+    """An IndependentLabelModel as token ids in, logits out; see `FlatIndependent`."""
 
-    vectors: Tensor
-    queries: Tensor
+    def encode_labels(self, wordings: Sequence[Sequence[int]]) -> NDArray[np.float32]: ...
 
+    def expect(self, labels: int) -> None:
+        """Get ready for records of which so many labels are asked."""
 
-def pad(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Rows of token ids -> ids (int64) and mask (bool, True for a token), both (rows, longest)."""
-    lengths = np.array([len(row) for row in rows])
-    mask = np.arange(lengths.max()) < lengths[:, None]
-    ids = np.zeros(mask.shape, dtype=np.int64)
-    ids[mask] = np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=int(lengths.sum()))
-    return torch.from_numpy(ids), torch.from_numpy(mask)
+    def score(
+        self, texts: Sequence[Sequence[int]], labels: Sequence[int], index: NDArray[np.int64], table: LabelTable
+    ) -> NDArray[np.float32]: ...
 
 
 class BundledBackend:
     """IndependentLabelModel with its tokenizer, the encoder in `dtype`.
 
-    `flat` is how a CPU is served: no batch is padded. Otherwise a batch is padded to its longest row, on any device.
+    No batch is padded where `choose_kernels` has kernels for it; otherwise a batch is padded to its longest row.
 
     Label sets must be prepared before documents that carry them are turned into rows. Raises UsageError for a
     directory that does not hold such a model.
     """
 
-    def __init__(self, *, directory: Path, name: str, device: torch.device, dtype: torch.dtype, flat: bool) -> None:
+    def __init__(
+        self,
+        *,
+        directory: Path,
+        name: str,
+        device: torch.device,
+        dtype: torch.dtype,
+        choose_kernels: ChooseKernels,
+    ) -> None:
         revision = weights_revision(directory)
         self._tokenizer = read_tokenizer(directory)
         self._tokenizer.no_padding()
@@ -69,9 +74,12 @@ class BundledBackend:
         self._tokenizer.encode_special_tokens = True  # "[SEP]" in a user's text is five characters, not its end
         self._model = load_independent(directory).to(device)
         # the heads stay in float32: they are small, and their dot product is scaled up about tenfold
-        cast(nn.Module, self._model.encoder).to(dtype)
+        self._model.encoder.to(dtype)
         self._device = device
-        self._flat = FlatIndependent(self._model) if flat else None
+        encoder = self._model.encoder.config
+        kernels = choose_kernels(device, dtype, encoder.hidden_size // encoder.num_attention_heads)
+        self._pads = kernels is None
+        self._scorer = _scorer(self._model, kernels, choose_transfers(device), device)
         self._info = ModelInfo(
             name=name,
             revision=revision,
@@ -79,40 +87,42 @@ class BundledBackend:
             dtype=str(dtype).removeprefix("torch."),
             window_tokens=self._model.config.text_tokens,
         )
-        self._prepared: dict[str, _PreparedLabels] = {}  # by scoring key
+        self._places: dict[str, tuple[int, int]] = {}  # first label in the table, and how many, by scoring key
+        self._table = LabelTable.empty(device)
 
     @property
     def pads(self) -> bool:
         """Whether a batch is padded to its longest row."""
-        return self._flat is None
+        return self._pads
 
     def describe(self) -> ModelInfo:
         return self._info
 
     @torch.inference_mode()
     def prepare(self, label_set: LabelSet) -> None:
-        if label_set.scoring_key in self._prepared:
+        if label_set.scoring_key in self._places:
             return
         _refuse_unservable(label_set)
         ids = [
             ids for ids, _ in self._tokenise([la.wording for la in label_set.labels], self._model.config.label_tokens)
         ]
         starts = range(0, len(ids), WORDINGS_PER_BATCH)
-        vectors = torch.cat([self._encode_labels(ids[start : start + WORDINGS_PER_BATCH]) for start in starts])
-        self._prepared[label_set.scoring_key] = _PreparedLabels(vectors, self._model.queries(vectors.unsqueeze(0))[0])
-
-    def _encode_labels(self, wordings: list[list[int]]) -> Tensor:
-        if self._flat is not None:
-            return self._flat.encode_labels(wordings)
-        ids, mask = pad(wordings)
-        return self._model.encode_labels(ids.to(self._device), mask.to(self._device))
+        vectors = np.concatenate(
+            [self._scorer.encode_labels(ids[start : start + WORDINGS_PER_BATCH]) for start in starts]
+        )
+        on_device = torch.from_numpy(vectors).to(self._device)
+        first = len(self._table.vectors)
+        # a batch under way keeps the table it began with
+        self._table = self._table.with_labels(on_device, self._model.queries(on_device.unsqueeze(0))[0])
+        self._places[label_set.scoring_key] = (first, len(ids))
+        self._scorer.expect(min(len(ids), LABELS_PER_ROW))
 
     def rows(self, documents: Sequence[Document]) -> list[Row]:
         tokenised = self._tokenise([document.text for document in documents], self._model.config.text_tokens)
         rows = []
         for index, (document, (ids, truncated)) in enumerate(zip(documents, tokenised, strict=True)):
             key = document.label_set.scoring_key
-            count = len(self._prepared[key].vectors)
+            _, count = self._places[key]
             for first in range(0, count, LABELS_PER_ROW):
                 labels = min(LABELS_PER_ROW, count - first)
                 rows.append(Row(index, first, labels, len(ids) + labels, len(ids), truncated, ids, key))
@@ -133,41 +143,24 @@ class BundledBackend:
 
     @torch.inference_mode()
     def forward(self, rows: Sequence[Row]) -> NDArray[np.float32]:
-        return self._forward_padded(rows) if self._flat is None else self._forward_flat(self._flat, rows)
-
-    def _forward_flat(self, model: FlatIndependent, rows: Sequence[Row]) -> NDArray[np.float32]:
-        """Each row at its own length and number of labels; zeros fill up the answer."""
-        labels = np.array([row.labels for row in rows])
-        lists = [(self._prepared[row.group], slice(row.first_label, row.first_label + row.labels)) for row in rows]
-        vectors = torch.cat([one.vectors[span] for one, span in lists])
-        queries = torch.cat([one.queries[span] for one, span in lists])
-        logits = model.score([row.ids for row in rows], labels.tolist(), vectors, queries)
-        out = np.zeros((len(rows), labels.max()), dtype=np.float32)
-        out[np.arange(out.shape[1]) < labels[:, None]] = logits.numpy()
+        """Each row is asked for its own labels; zeros fill up the answer."""
+        counts = np.array([row.labels for row in rows])
+        first = np.array([self._places[row.group][0] + row.first_label for row in rows])
+        before = counts.cumsum() - counts
+        index = np.arange(counts.sum()) + (first - before).repeat(counts)  # of all labels in the table
+        logits = self._scorer.score([row.ids for row in rows], counts.tolist(), index, self._table)
+        out = np.zeros((len(rows), counts.max()), dtype=np.float32)
+        out[np.arange(out.shape[1]) < counts[:, None]] = logits
         return out
 
-    def _forward_padded(self, rows: Sequence[Row]) -> NDArray[np.float32]:
-        ids, mask = pad([row.ids for row in rows])
-        vectors, queries = self._labels_of(rows)
-        logits = self._model.score(ids.to(self._device), mask.to(self._device), vectors, queries)
-        out: NDArray[np.float32] = logits.cpu().numpy()
-        return out
 
-    def _labels_of(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
-        """Vectors and queries of each row's labels, both (rows, most labels, hidden); zeros fill up shorter lists.
-
-        No mask marks the filling: queries never see each other, so it only makes columns that nobody reads.
-        """
-        places: dict[tuple[str, int], int] = {}
-        which = [places.setdefault((row.group, row.first_label), len(places)) for row in rows]
-        lists = [self._prepared[group] for group, _ in places]
-        spans = [slice(first, first + LABELS_PER_ROW) for _, first in places]
-        vectors = pad_sequence([one.vectors[span] for one, span in zip(lists, spans, strict=True)], batch_first=True)
-        queries = pad_sequence([one.queries[span] for one, span in zip(lists, spans, strict=True)], batch_first=True)
-        if len(places) == 1:
-            return vectors.expand(len(rows), -1, -1), queries.expand(len(rows), -1, -1)
-        index = torch.tensor(which, device=self._device)
-        return vectors[index], queries[index]
+def _scorer(
+    model: IndependentLabelModel, kernels: FlatKernels | None, transfers: Transfers, device: torch.device
+) -> LabelScorer:
+    if kernels is None:
+        return PaddedIndependent(model, transfers)
+    flat = FlatIndependent(model, kernels, transfers)
+    return GraphedIndependent(flat, transfers, CudaCapture(device), device) if device.type == "cuda" else flat
 
 
 def _refuse_unservable(label_set: LabelSet) -> None:

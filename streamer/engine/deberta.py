@@ -19,7 +19,7 @@ from typing import Final, cast
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import DebertaV2Model
+from transformers import DebertaV2Config, DebertaV2Model
 from transformers.models.deberta_v2.modeling_deberta_v2 import DebertaV2Layer, make_log_bucket_position
 
 # Scores held at a time: more than fit a CPU's cache only cost time; an accelerator wants few and large kernels.
@@ -39,12 +39,8 @@ class DisentangledEncoder:
         self._encoder = model.encoder
         self._heads = int(config.num_attention_heads)
         self._scale = (3 * config.hidden_size // self._heads) ** -0.5
-        self._buckets = int(getattr(config, "position_buckets", -1))
-        farthest = int(getattr(config, "max_relative_positions", -1))
-        self._farthest = farthest if farthest > 0 else int(config.max_position_embeddings)
-        self._span = self._buckets if self._buckets > 0 else self._farthest
         self._positions: list[tuple[Tensor, Tensor]] = []  # keys, queries of each layer, both (2 * span, hidden)
-        self._places = torch.empty(0, dtype=torch.long)
+        self._places = DistancePlaces(config)
 
     def __call__(self, embedded: Tensor, mask: Tensor) -> Tensor:
         """Run all layers.
@@ -54,7 +50,7 @@ class DisentangledEncoder:
         """
         if not self._positions:
             self._positions = [self._project(cast(DebertaV2Layer, layer)) for layer in self._encoder.layer]
-        rising = self._places_of(embedded.shape[1], embedded.device)
+        rising = self._places.rising(embedded.shape[1], embedded.device)
         falling = rising.flip(0)
         padding = torch.zeros_like(mask, dtype=embedded.dtype).masked_fill_(~mask, float("-inf"))
         states = embedded
@@ -71,17 +67,6 @@ class DisentangledEncoder:
         positions = self._encoder.get_rel_embedding()  # type: ignore[no-untyped-call]
         return own.key_proj(positions) * self._scale, own.query_proj(positions) * self._scale
 
-    def _places_of(self, tokens: int, device: torch.device) -> Tensor:
-        """Where the distances -(tokens - 1) .. tokens - 1 stand among the positions: (2 * tokens - 1,) int64."""
-        longest = (len(self._places) + 1) // 2
-        if tokens > longest:
-            longest = 1 << (tokens - 1).bit_length()
-            distances = torch.arange(1 - longest, longest)
-            if self._buckets > 0:
-                distances = make_log_bucket_position(distances, self._buckets, self._farthest).long()
-            self._places = (distances + self._span).clamp(0, 2 * self._span - 1).to(device)
-        return self._places[longest - tokens : longest + tokens - 1]
-
     def _mix(
         self, layer: DebertaV2Layer, states: Tensor, padding: Tensor, position_keys: Tensor, position_queries: Tensor
     ) -> Tensor:
@@ -91,33 +76,61 @@ class DisentangledEncoder:
         the last to the first.
         """
         batch, tokens, _ = states.shape
-        most = _CPU_SCORES if states.device.type == "cpu" else _ACCELERATOR_SCORES
-        step = max(1, most // (self._heads * tokens * len(position_keys)))
+        step = scores_at_a_time(states.device, self._heads * tokens * len(position_keys))
         own = layer.attention.self
         query, key, value = own.query_proj(states), own.key_proj(states), own.value_proj(states)
         parts = []
         for start in range(0, batch, step):
             some = slice(start, start + step)
-            bias = self._by_distance(query[some], position_keys)
-            bias = bias + self._by_distance(key[some], position_queries).transpose(-1, -2)
+            bias = by_distance(query[some], position_keys, self._heads)
+            bias = bias + by_distance(key[some], position_queries, self._heads).transpose(-1, -2)
             bias += padding[some, None, None, :]
             q, k, v = (part[some].unflatten(-1, (self._heads, -1)).transpose(1, 2) for part in (query, key, value))
             parts.append(scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self._scale))
         return (parts[0] if len(parts) == 1 else torch.cat(parts)).transpose(1, 2).flatten(2)
 
-    def _by_distance(self, content: Tensor, positions: Tensor) -> Tensor:
-        """Products of each token with the position at its distance from every other.
 
-        Shapes: content (rows, tokens, hidden); positions (2 * tokens - 1, hidden), one for each `other - token`,
-        rising. Returns (rows, heads, tokens, tokens), a view whose rows overlap in memory: row i of the products
-        starts tokens - 1 - i columns in.
-        """
-        rows, tokens, hidden = content.shape
-        heads, width = self._heads, hidden // self._heads
-        products = torch.bmm(
-            content.reshape(rows * tokens, heads, width).transpose(0, 1),
-            positions.view(-1, heads, width).permute(1, 2, 0),
-        )  # (heads, rows * tokens, 2 * tokens - 1)
-        columns = products.shape[-1]
-        by_head, by_row = rows * tokens * columns, tokens * columns
-        return products.as_strided((rows, heads, tokens, tokens), (by_row, by_head, columns - 1, 1), tokens - 1)
+class DistancePlaces:
+    """Where distances between tokens stand among a DebertaV2Model's positions; may be asked by several threads."""
+
+    def __init__(self, config: DebertaV2Config) -> None:
+        self._buckets = int(getattr(config, "position_buckets", -1))
+        farthest = int(getattr(config, "max_relative_positions", -1))
+        self._farthest = farthest if farthest > 0 else int(config.max_position_embeddings)
+        self._table = torch.empty(0, dtype=torch.long)
+
+    def rising(self, tokens: int, device: torch.device) -> Tensor:
+        """The places of -(tokens - 1) .. tokens - 1: (2 * tokens - 1,) int64 on the device."""
+        table = self._table  # another thread may put a longer one, or one for another device, in its place
+        longest = (len(table) + 1) // 2
+        if tokens > longest or table.device != device:
+            longest = 1 << (tokens - 1).bit_length()
+            distances = torch.arange(1 - longest, longest)
+            if self._buckets > 0:
+                distances = make_log_bucket_position(distances, self._buckets, self._farthest).long()
+            span = self._buckets if self._buckets > 0 else self._farthest
+            table = self._table = (distances + span).clamp(0, 2 * span - 1).to(device)
+        return table[longest - tokens : longest + tokens - 1]
+
+
+def scores_at_a_time(device: torch.device, of_one: int) -> int:
+    """How many sequences are best attended to at a time, where one has `of_one` products with distances."""
+    return max(1, (_CPU_SCORES if device.type == "cpu" else _ACCELERATOR_SCORES) // of_one)
+
+
+def by_distance(content: Tensor, positions: Tensor, heads: int) -> Tensor:
+    """Products of each token with the position at its distance from every other.
+
+    Shapes: content (rows, tokens, hidden); positions (2 * tokens - 1, hidden), one for each `other - token`, rising.
+    Returns (rows, heads, tokens, tokens), a view whose rows overlap in memory: row i of the products starts
+    tokens - 1 - i columns in.
+    """
+    rows, tokens, hidden = content.shape
+    width = hidden // heads
+    products = torch.bmm(
+        content.reshape(rows * tokens, heads, width).transpose(0, 1),
+        positions.view(-1, heads, width).permute(1, 2, 0),
+    )  # (heads, rows * tokens, 2 * tokens - 1)
+    columns = products.shape[-1]
+    by_head, by_row = rows * tokens * columns, tokens * columns
+    return products.as_strided((rows, heads, tokens, tokens), (by_row, by_head, columns - 1, 1), tokens - 1)

@@ -76,7 +76,12 @@ def choose_max_tokens(value: str | int, device: torch.device) -> int:
 
 
 def choose_device_threads(device: torch.device) -> int:
-    """How many batches are best scored side by side: as many as torch has threads on a CPU, one on a GPU."""
+    """How many batches are best under way: as many as torch has threads on a CPU, two on a CUDA device.
+
+    There one is computed while the next is handed over and the last one's answer is read (see `staging.py`).
+    """
+    if device.type == "cuda":
+        return 2
     return torch.get_num_threads() if device.type == "cpu" else 1
 
 

@@ -1,17 +1,19 @@
-"""Batches without padding: the tokens of all sequences in one flat list, as a CPU likes them best.
+"""Batches without padding: the tokens of all sequences in one flat list.
 
 Enters: lengths of sequences, and how many label queries follow each. Leaves: what an encoder needs to know of the
-batch (`FlatBatch`), and attention over it. Everything but attention sees the flat list (tokens, hidden); attention
-goes by runs of sequences that are equally long, so nothing is padded or masked there either.
+batch (`FlatBatch`), and what looks across the tokens of a sequence (`FlatKernels`: attention and means). Everything
+else sees the flat list (tokens, hidden). Here are the kernels for a CPU: attention goes by runs of sequences that are
+equally long, so nothing is padded or masked there either. Those for CUDA are in `varlen.py`.
 
 Must not know: models, tokenizers, label sets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain, groupby
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -45,11 +47,23 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class FlatBatch:
-    """All tokens of all sequences, then all queries of all sequences, both in the order of the sequences."""
+    """All tokens of all sequences, then all queries of all sequences, both in the order of the sequences.
+
+    `longest` and `most_queries` are bounds for any one sequence. token_bounds and query_bounds (sequences + 1,) int32
+    say where those of each sequence begin, and where the last one's end (elsewhere called cu_seqlens).
+    """
 
     runs: tuple[Run, ...]
     tokens: int
     queries: int
+    longest: int
+    most_queries: int
+    token_bounds: Tensor
+    query_bounds: Tensor
+
+    def with_bounds(self, token_bounds: Tensor, query_bounds: Tensor) -> FlatBatch:
+        """The same batch, its bounds on another device."""
+        return replace(self, token_bounds=token_bounds, query_bounds=query_bounds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +79,35 @@ class Wanted:
     batch: FlatBatch
 
 
+class FlatKernels(Protocol):
+    """What a device has for flat batches."""
+
+    def attend(self, qkv: Tensor, batch: FlatBatch, heads: int, *, reach: int | None = None) -> Tensor:
+        """Tokens attend to the tokens of their sequence; a query to those tokens and to itself.
+
+        qkv: (tokens + queries, 3 * hidden), query, key and value side by side. Returns (tokens + queries, hidden).
+        Tokens more than `reach` apart do not see each other (None: all do).
+        """
+
+    def attend_from(
+        self, query: Tensor, key_value: Tensor, wanted: Wanted, heads: int, *, reach: int | None = None
+    ) -> Tensor:
+        """As `attend`, from the wanted tokens only.
+
+        query (wanted, hidden), key_value (tokens, 2 * hidden). Returns (wanted, hidden).
+        """
+
+    def means(self, states: Tensor, batch: FlatBatch) -> Tensor:
+        """Mean of each sequence's tokens: (tokens + queries, hidden) -> (sequences, hidden), float32."""
+
+    def fused(self, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        """A function of tensors, element by element, in as few journeys through memory as the device can make it."""
+
+
+# of a device, number format and width of a head; None: batches have to be padded
+ChooseKernels: TypeAlias = Callable[[torch.device, torch.dtype, int], FlatKernels | None]
+
+
 def flat_batch(lengths: Sequence[int], queries: Sequence[int]) -> FlatBatch:
     """Sequences of so many tokens and label queries. Equal neighbours share a run: sorted input makes the fewest."""
     runs = []
@@ -74,7 +117,21 @@ def flat_batch(lengths: Sequence[int], queries: Sequence[int]) -> FlatBatch:
         token += run.sequences * length
         query += run.sequences * count
         runs.append(run)
-    return FlatBatch(tuple(runs), token, query)
+    return FlatBatch(
+        runs=tuple(runs),
+        tokens=token,
+        queries=query,
+        longest=max(run.tokens for run in runs),
+        most_queries=max(run.queries for run in runs),
+        token_bounds=_bounds(lengths),
+        query_bounds=_bounds(queries),
+    )
+
+
+def _bounds(sizes: Sequence[int]) -> Tensor:
+    bounds = np.zeros(len(sizes) + 1, np.int32)
+    np.cumsum(sizes, out=bounds[1:])
+    return torch.from_numpy(bounds)
 
 
 def flat_ids(rows: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -85,47 +142,48 @@ def flat_ids(rows: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[
     return ids, np.arange(len(ids)) - starts.repeat(lengths), starts
 
 
-def attend(qkv: Tensor, batch: FlatBatch, heads: int, *, reach: int | None = None) -> Tensor:
-    """Tokens attend to the tokens of their sequence; a query to those tokens and to itself.
+class RunKernels:
+    """FlatKernels of a CPU. Attention computes in float32 whatever comes and goes: at the lengths of posts and tickets
+    the kernel is a sixth slower in bfloat16, and coarser."""
 
-    qkv: (tokens + queries, 3 * hidden), query, key and value side by side. Returns (tokens + queries, hidden).
-    Tokens more than `reach` apart do not see each other (None: all do). It computes in float32 whatever comes and
-    goes: at the lengths of posts and tickets the kernel is a sixth slower in bfloat16, and coarser.
-    """
-    out = qkv.new_empty(qkv.shape[0], qkv.shape[1] // 3)
-    qkv = qkv.float()
-    tokens, queries = qkv[: batch.tokens], qkv[batch.tokens :]
-    of_tokens, of_queries = out[: batch.tokens], out[batch.tokens :]
-    for run in batch.runs:
-        query, key, value = _heads(run.of_tokens(tokens), 3, heads)
-        mask = None if reach is None else _near(torch.arange(run.tokens), run.tokens, reach)
-        mixed, _ = _attention(query, key, value, attn_mask=mask)
-        run.of_tokens(of_tokens).copy_(mixed.transpose(1, 2).flatten(2))
-        if run.queries:
-            query, own_key, own_value = _heads(run.of_queries(queries), 3, heads)
-            mixed = _query_attention(query, own_key, own_value, key, value)
-            run.of_queries(of_queries).copy_(mixed.transpose(1, 2).flatten(2))
-    return out
+    def attend(self, qkv: Tensor, batch: FlatBatch, heads: int, *, reach: int | None = None) -> Tensor:
+        out = qkv.new_empty(qkv.shape[0], qkv.shape[1] // 3)
+        qkv = qkv.float()
+        tokens, queries = qkv[: batch.tokens], qkv[batch.tokens :]
+        of_tokens, of_queries = out[: batch.tokens], out[batch.tokens :]
+        for run in batch.runs:
+            query, key, value = _heads(run.of_tokens(tokens), 3, heads)
+            mask = None if reach is None else _near(torch.arange(run.tokens), run.tokens, reach)
+            mixed, _ = _attention(query, key, value, attn_mask=mask)
+            run.of_tokens(of_tokens).copy_(mixed.transpose(1, 2).flatten(2))
+            if run.queries:
+                query, own_key, own_value = _heads(run.of_queries(queries), 3, heads)
+                mixed = _query_attention(query, own_key, own_value, key, value)
+                run.of_queries(of_queries).copy_(mixed.transpose(1, 2).flatten(2))
+        return out
 
+    def attend_from(
+        self, query: Tensor, key_value: Tensor, wanted: Wanted, heads: int, *, reach: int | None = None
+    ) -> Tensor:
+        out = torch.empty_like(query)
+        query, key_value = query.float(), key_value.float()
+        for run in wanted.batch.runs:
+            if not run.queries:  # the kernel divides by their number
+                continue
+            (asked,) = _heads(run.of_queries(query), 1, heads)
+            key, value = _heads(run.of_tokens(key_value), 2, heads)
+            mask = None
+            if reach is not None:
+                mask = _near(run.of_queries(wanted.positions).unsqueeze(1), run.tokens, reach)
+            mixed, _ = _attention(asked, key, value, attn_mask=mask)
+            run.of_queries(out).copy_(mixed.transpose(1, 2).flatten(2))
+        return out
 
-def attend_from(query: Tensor, key_value: Tensor, wanted: Wanted, heads: int, *, reach: int | None = None) -> Tensor:
-    """As `attend`, from the wanted tokens only.
+    def means(self, states: Tensor, batch: FlatBatch) -> Tensor:
+        return torch.cat([run.of_tokens(states).mean(1, dtype=torch.float32) for run in batch.runs])
 
-    query (wanted, hidden), key_value (tokens, 2 * hidden). Returns (wanted, hidden).
-    """
-    out = torch.empty_like(query)
-    query, key_value = query.float(), key_value.float()
-    for run in wanted.batch.runs:
-        if not run.queries:  # the kernel divides by their number
-            continue
-        (asked,) = _heads(run.of_queries(query), 1, heads)
-        key, value = _heads(run.of_tokens(key_value), 2, heads)
-        mask = None
-        if reach is not None:
-            mask = _near(run.of_queries(wanted.positions).unsqueeze(1), run.tokens, reach)
-        mixed, _ = _attention(asked, key, value, attn_mask=mask)
-        run.of_queries(out).copy_(mixed.transpose(1, 2).flatten(2))
-    return out
+    def fused(self, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        return function
 
 
 def _query_attention(query: Tensor, own_key: Tensor, own_value: Tensor, key: Tensor, value: Tensor) -> Tensor:

@@ -8,14 +8,15 @@ Must not know: what the states stand for, tokenizers, Kafka.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
+from transformers.activations import ACT2FN
 from transformers.models.modernbert.modeling_modernbert import ModernBertEncoderLayer, ModernBertModel
 
-from streamer.engine.flat import FlatBatch, Wanted, attend, attend_from
+from streamer.engine.flat import FlatBatch, FlatKernels, Wanted
 from streamer.engine.linear import projection
 
 Rotation: TypeAlias = tuple[Tensor, Tensor]  # cosines and sines, (tokens, 1, head_dim)
@@ -24,11 +25,15 @@ Rotation: TypeAlias = tuple[Tensor, Tensor]  # cosines and sines, (tokens, 1, he
 class FlatModernBert:
     """The layers of a ModernBertModel; the module itself is no longer needed but for what is not a layer."""
 
-    def __init__(self, encoder: ModernBertModel) -> None:
+    def __init__(self, encoder: ModernBertModel, kernels: FlatKernels) -> None:
         self._embeddings = encoder.embeddings
         self._rotary = encoder.rotary_emb
         self._norm = encoder.final_norm
-        self._layers = [_Layer(cast(ModernBertEncoderLayer, layer)) for layer in encoder.layers]
+        act = ACT2FN[encoder.config.hidden_activation]
+        gated, rotated = kernels.fused(lambda wide: _gated(wide, act)), kernels.fused(_rotated)
+        self._layers = [
+            _Layer(cast(ModernBertEncoderLayer, layer), kernels, gated, rotated) for layer in encoder.layers
+        ]
 
     def wanted_states(self, words: Tensor, positions: Tensor, batch: FlatBatch, wanted: Wanted) -> Tensor:
         """Embedded words (tokens, hidden), positions (tokens,) -> last states of the wanted tokens (wanted, hidden).
@@ -51,8 +56,15 @@ class FlatModernBert:
 class _Layer:
     """Norm, attention, sum; norm, gated wide projection, sum."""
 
-    def __init__(self, layer: ModernBertEncoderLayer) -> None:
+    def __init__(
+        self,
+        layer: ModernBertEncoderLayer,
+        kernels: FlatKernels,
+        gated: Callable[..., Tensor],
+        rotated: Callable[..., Tensor],
+    ) -> None:
         attention, mlp = layer.attn, layer.mlp
+        self._kernels, self._gated, self._turn = kernels, gated, rotated
         self.attention_type = str(layer.attention_type)
         self._head_dim = int(attention.head_dim)
         self._heads = attention.Wqkv.out_features // 3 // self._head_dim
@@ -64,30 +76,42 @@ class _Layer:
         self._out = projection(attention.Wo.weight, attention.Wo.bias)
         self._wide_norm = cast(nn.Module, layer.mlp_norm)
         self._wide = projection(mlp.Wi.weight, mlp.Wi.bias)
-        self._act = mlp.act
         self._narrow = projection(mlp.Wo.weight, mlp.Wo.bias)
 
     def __call__(self, states: Tensor, batch: FlatBatch, rotations: Mapping[str, Rotation]) -> Tensor:
         qkv = self._rotated(states, rotations)
-        return self._after_attention(attend(qkv, batch, self._heads, reach=self._reach), states)
+        attended = self._kernels.attend(qkv, batch, self._heads, reach=self._reach)
+        return self._after_attention(attended, states)
 
     def of_wanted(self, states: Tensor, wanted: Wanted, rotations: Mapping[str, Rotation]) -> Tensor:
         qkv = self._rotated(states, rotations)
         hidden = self._heads * self._head_dim
-        attended = attend_from(qkv[wanted.index, :hidden], qkv[:, hidden:], wanted, self._heads, reach=self._reach)
+        attended = self._kernels.attend_from(
+            qkv[wanted.index, :hidden], qkv[:, hidden:], wanted, self._heads, reach=self._reach
+        )
         return self._after_attention(attended, states[wanted.index])
 
     def _rotated(self, states: Tensor, rotations: Mapping[str, Rotation]) -> Tensor:
-        """Query, key and value side by side, the first two turned by their positions, in float32 as in the module."""
-        qkv = self._qkv(self._norm(states))
-        turned = qkv[:, : 2 * self._heads * self._head_dim].view(len(qkv), 2 * self._heads, self._head_dim)
-        cosines, sines = rotations[self.attention_type]
-        exact = turned.float()
-        first, second = exact.chunk(2, dim=-1)
-        turned.copy_(exact * cosines + torch.cat((-second, first), dim=-1) * sines)
-        return qkv
+        return self._turn(self._qkv(self._norm(states)), *rotations[self.attention_type])
 
     def _after_attention(self, attended: Tensor, states: Tensor) -> Tensor:
         states = self._out.plus(attended, states)
-        wide, gate = self._wide(self._wide_norm(states)).chunk(2, dim=-1)
-        return self._narrow.plus(self._act(wide) * gate, states)
+        return self._narrow.plus(self._gated(self._wide(self._wide_norm(states))), states)
+
+
+def _rotated(qkv: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+    """Query, key and value side by side (tokens, 3 * hidden) -> the same, the first two turned by their positions.
+
+    In float32, as in the module; cosines and sines (tokens, 1, head_dim).
+    """
+    hidden = qkv.shape[-1] // 3
+    exact = qkv[:, : 2 * hidden].view(len(qkv), -1, cosines.shape[-1]).float()  # (tokens, 2 * heads, head_dim)
+    first, second = exact.chunk(2, dim=-1)
+    turned = exact * cosines + torch.cat((-second, first), dim=-1) * sines
+    return torch.cat((turned.flatten(1).to(qkv.dtype), qkv[:, 2 * hidden :]), dim=-1)
+
+
+def _gated(wide: Tensor, act: Callable[[Tensor], Tensor]) -> Tensor:
+    """(tokens, 2 * width) -> (tokens, width)."""
+    states, gate = wide.chunk(2, dim=-1)
+    return act(states) * gate

@@ -16,16 +16,16 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
-from transformers import BertConfig, BertModel
 
 from streamer.engine.attention import encode_with_queries
+from streamer.engine.bert import Bert, bert_shape
 
 ARCHITECTURE = "independent-labels"
 
 
 @dataclass(frozen=True, slots=True)
 class IndependentConfig:
-    """Shape of the model, as stored in its config.json.
+    """Shape of the model, as stored in its config.json; `encoder` is the config of a BERT encoder.
 
     `query_position` is the one position all queries share; texts use positions below it.
     `label_tokens` bounds the tokens of one label's wording (CLS and SEP counted).
@@ -62,8 +62,7 @@ class IndependentLabelModel(nn.Module):
     def __init__(self, config: IndependentConfig) -> None:
         super().__init__()
         self.config = config
-        # attention runs in encode_with_queries or, for labels, in the encoder's own layers through SDPA
-        self.encoder = BertModel(BertConfig(**config.encoder), add_pooling_layer=False)
+        self.encoder = Bert(bert_shape(config.encoder))
         hidden = int(config.encoder["hidden_size"])
         self.query_input = _residual_mlp(hidden)
         self.text_projector = _residual_mlp(hidden)

@@ -75,6 +75,8 @@ def projection(weight: Tensor, bias: Tensor | None) -> Projection:
     """The faster kind that there is for these weights: (outputs, inputs) and (outputs,)."""
     weight, bias = weight.detach(), None if bias is None else bias.detach()
     packed = weight.device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    if packed and weight.dtype is torch.bfloat16:
-        packed = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    if weight.dtype is torch.bfloat16:
+        packed = packed and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    elif weight.dtype is not torch.float32:  # the kernels know no others
+        packed = False
     return PackedProjection(weight, bias) if packed else PlainProjection(weight, bias)

@@ -1,6 +1,7 @@
 """From a name or directory to a model in memory: safetensors only, unknown architectures refused by name.
 
-Must not know: label sets, batching, Kafka.
+Libraries that the bundled model does without are imported where they are needed. Must not know: label sets, batching,
+Kafka.
 """
 
 from __future__ import annotations
@@ -9,21 +10,19 @@ import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
-from transformers.initialization import no_init_weights
 
-from streamer.engine.gliclass_config import uniencoder_config
 from streamer.engine.independent import ARCHITECTURE, IndependentConfig, IndependentLabelModel
-from streamer.engine.model import UniEncoder
 from streamer.errors import UsageError
+
+if TYPE_CHECKING:
+    from streamer.engine.model import UniEncoder
 
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
 WEIGHTS_INDEX = f"{WEIGHTS}.index.json"
@@ -48,6 +47,9 @@ def resolve_model(name: str, *, revision: str | None, cache_dir: Path | None) ->
     directory = Path(name).expanduser()
     if directory.is_dir():
         return directory
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
     wanted = f"model '{name}'" + (f" at revision '{revision}'" if revision else "")
     try:
         fetched = snapshot_download(
@@ -103,11 +105,14 @@ def load_independent(directory: Path) -> IndependentLabelModel:
     config = read_config(directory)
     if config.get("architecture_type") != ARCHITECTURE:
         raise UsageError(f"{directory / CONFIG}: architecture_type is not '{ARCHITECTURE}'")
-    model = IndependentLabelModel(
-        IndependentConfig(**{key: config[key] for key in IndependentConfig.__dataclass_fields__})
-    )
-    model.load_state_dict(load_file(directory / WEIGHTS))
-    return model.float().eval()
+    with torch.device("meta"):  # random weights would be drawn for nothing
+        model = IndependentLabelModel(
+            IndependentConfig(**{key: config[key] for key in IndependentConfig.__dataclass_fields__})
+        )
+    weights = load_file(directory / WEIGHTS)
+    # copied where they are in float32 already, since what safetensors returns is mapped from the file, unaligned
+    model.load_state_dict({name: value.to(torch.float32, copy=True) for name, value in weights.items()}, assign=True)
+    return model.eval()
 
 
 def save_independent(model: IndependentLabelModel, directory: Path, *, tokenizer: str, dtype: torch.dtype) -> None:
@@ -126,6 +131,11 @@ def load_uniencoder(directory: Path, *, dtype: torch.dtype) -> UniEncoder:
     Raises UsageError, naming the file, for whatever the config asks for that is not implemented, and for weights
     that are missing, left over, of another shape, or not stored as safetensors.
     """
+    from transformers.initialization import no_init_weights
+
+    from streamer.engine.gliclass_config import uniencoder_config
+    from streamer.engine.model import UniEncoder
+
     config = uniencoder_config(read_config(directory), directory / CONFIG)
     with no_init_weights():  # random weights for a model of 150M parameters would take half a minute
         model = UniEncoder(config)

@@ -8,8 +8,8 @@ Must not know: which documents share a batch and why, files, Kafka.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
@@ -17,22 +17,29 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from streamer.engine.base import ModelInfo, Row
-from streamer.engine.flat_uniencoder import FLAT_ENCODERS, FlatUniEncoder
+from streamer.engine.flat import ChooseKernels
+from streamer.engine.flat_uniencoder import CPU_FLAT_ENCODERS, FLAT_ENCODERS, FlatUniEncoder
 from streamer.engine.loading import load_uniencoder, read_tokenizer, weights_revision
 from streamer.engine.model import UniEncoder
+from streamer.engine.padding import pad_ids
+from streamer.engine.staging import Transfers, choose_transfers
 from streamer.engine.tokenise import LABEL, SEP, FacetMode, RowTokeniser
 from streamer.errors import UsageError
 from streamer.facets import LabelSet
 from streamer.records import Document
+
+# a padded batch on an accelerator: fewer shapes to choose kernels for, and rows of scores that start where whole
+# vectors are read
+TOKENS_MULTIPLE: Final = 16
 
 
 class UniEncoderBackend:
     """A loaded GLiClass uni-encoder and its tokenizer; implements `engine.base.Backend`.
 
     The model runs on `device` in the dtype it was loaded in. A row holds at most `max_row_tokens`, or what the
-    encoder has positions for where that is less. `flat` is how a CPU is served, DeBERTa excepted: no batch is padded,
-    and the layers are taken out of `model`. Otherwise a batch is padded to its longest row, on any device. Raises
-    UsageError where tokenizer and model do not belong together.
+    encoder has positions for where that is less. Where `choose_kernels` has kernels for it, and the encoder is not
+    DeBERTa on an accelerator, no batch is padded, and the layers are taken out of `model`. Otherwise a batch is padded
+    to its longest row. Raises UsageError where tokenizer and model do not belong together.
     """
 
     def __init__(
@@ -42,7 +49,7 @@ class UniEncoderBackend:
         tokenizer: Tokenizer,
         facet_mode: FacetMode,
         device: torch.device,
-        flat: bool,
+        choose_kernels: ChooseKernels,
         max_row_tokens: int,
         name: str,
         revision: str,
@@ -55,11 +62,10 @@ class UniEncoderBackend:
             facet_mode=facet_mode,
             window_tokens=window_tokens,
         )
-        self._model = model.to(device)
-        self._device = device
         dtype = model.dtype
-        self._flat = FlatUniEncoder(model) if flat and isinstance(model.encoder_model, FLAT_ENCODERS) else None
-        self._padding_id = int(model.config.encoder.pad_token_id or 0)
+        model = model.to(device)
+        transfers = choose_transfers(device)
+        self._scorer = _flat(model, choose_kernels, transfers, device) or _Padded(model, transfers, device)
         self._info = ModelInfo(
             name=name,
             revision=revision,
@@ -71,7 +77,7 @@ class UniEncoderBackend:
     @property
     def pads(self) -> bool:
         """Whether a batch is padded to its longest row."""
-        return self._flat is None
+        return isinstance(self._scorer, _Padded)
 
     def describe(self) -> ModelInfo:
         return self._info
@@ -90,22 +96,38 @@ class UniEncoderBackend:
 
         A row's logits beyond its own labels are without meaning. One copy to the device, one back.
         """
-        labels = max(row.labels for row in rows)
-        if self._flat is not None:
-            logits = self._flat.score([row.ids for row in rows], labels)
-        else:
-            logits = self._model(*self._padded(rows), labels)
-        return np.asarray(logits.cpu().numpy(), dtype=np.float32)
+        return self._scorer.score([row.ids for row in rows], max(row.labels for row in rows))
 
-    def _padded(self, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rows -> ids (rows, tokens) int64, mask (rows, tokens) bool, on the device."""
-        lengths = np.fromiter((len(row.ids) for row in rows), np.int64, len(rows))
-        mask = np.arange(lengths.max()) < lengths[:, None]
-        ids = np.full(mask.shape, -1, np.int64)  # -1 stands for padding until the mask is made on the device
-        ids[mask] = np.fromiter(chain.from_iterable(row.ids for row in rows), np.int64, int(lengths.sum()))
-        on_device = torch.from_numpy(ids).to(self._device)
-        real = on_device >= 0
-        return on_device.masked_fill(~real, self._padding_id), real
+
+class _Padded:
+    """A UniEncoder on batches padded to their longest row."""
+
+    def __init__(self, model: UniEncoder, transfers: Transfers, device: torch.device) -> None:
+        self._model = model
+        self._transfers = transfers
+        self._padding_id = int(model.config.encoder.pad_token_id or 0)
+        self._multiple = 1 if device.type == "cpu" else TOKENS_MULTIPLE
+
+    def score(self, rows: Sequence[Sequence[int]], labels: int) -> NDArray[np.float32]:
+        """As `FlatUniEncoder.score`."""
+
+        def compute(placed: Sequence[torch.Tensor]) -> torch.Tensor:
+            (ids,) = placed  # -1 for padding
+            real = ids >= 0
+            logits: torch.Tensor = self._model(ids.masked_fill(~real, self._padding_id), real, labels)
+            return logits
+
+        return self._transfers.run([pad_ids(rows, multiple=self._multiple)], compute)
+
+
+def _flat(
+    model: UniEncoder, choose_kernels: ChooseKernels, transfers: Transfers, device: torch.device
+) -> FlatUniEncoder | None:
+    if not isinstance(model.encoder_model, CPU_FLAT_ENCODERS if device.type == "cpu" else FLAT_ENCODERS):
+        return None
+    encoder = model.config.encoder
+    kernels = choose_kernels(device, model.dtype, encoder.hidden_size // encoder.num_attention_heads)
+    return None if kernels is None else FlatUniEncoder(model, kernels, transfers)
 
 
 def open_uniencoder(
@@ -114,7 +136,7 @@ def open_uniencoder(
     facet_mode: FacetMode,
     device: torch.device,
     dtype: torch.dtype,
-    flat: bool,
+    choose_kernels: ChooseKernels,
     max_row_tokens: int,
     name: str,
 ) -> UniEncoderBackend:
@@ -124,7 +146,7 @@ def open_uniencoder(
         tokenizer=read_tokenizer(directory),
         facet_mode=facet_mode,
         device=device,
-        flat=flat,
+        choose_kernels=choose_kernels,
         max_row_tokens=max_row_tokens,
         name=name,
         revision=weights_revision(directory),

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from streamer.engine.uniencoder import UniEncoderBackend, open_uniencoder
+from streamer.engine.varlen import choose_kernels
 from streamer.facets import Facet, InContextExample, Kind, Label, LabelSet
 
 MakeCheckpoint: TypeAlias = Callable[..., Path]
@@ -202,13 +203,13 @@ TOKENIZERS: dict[str, Callable[[], Tokenizer]] = {
 class Reference:
     """gliclass itself on a checkpoint: what every row, id and logit is compared with."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, dtype: torch.dtype = torch.float32) -> None:
         from gliclass import GLiClassModel
         from gliclass.pipeline import UniEncoderZeroShotClassificationPipeline as Pipeline
         from transformers.utils import logging
 
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        model = GLiClassModel.from_pretrained(directory)
+        model = GLiClassModel.from_pretrained(directory).to(dtype)
         self._pipeline = Pipeline(model, str(directory), max_length=100_000, device="cpu", progress_bar=False)
 
     def string(self, text: str, label_set: LabelSet) -> str:
@@ -226,7 +227,7 @@ class Reference:
         inputs = self._pipeline.tokenizer(strings, padding="longest", return_tensors="pt")
         most = max(len(label_set.labels) for label_set in label_sets)
         with torch.no_grad():
-            logits = self._pipeline.model(**inputs, max_num_classes=most).logits.float().numpy()
+            logits = self._pipeline.model(**inputs, max_num_classes=most).logits.numpy()
         return [row[: len(label_set.labels)] for row, label_set in zip(logits, label_sets, strict=True)]
 
     def scores(self, texts: Sequence[str], label_set: LabelSet, *, single: bool) -> list[dict[str, float]]:
@@ -238,20 +239,20 @@ class Reference:
 
 
 @pytest.fixture(scope="session")
-def reference() -> Callable[[Path], Reference]:
+def reference() -> Callable[..., Reference]:
     """gliclass's own model and pipeline on a checkpoint, loaded once."""
     return cache(Reference)
 
 
 @pytest.fixture(scope="session")
 def open_backend() -> Callable[..., UniEncoderBackend]:
-    """`open_backend(directory, facet_mode=..., dtype=..., flat=..., max_row_tokens=...)` on the CPU."""
+    """`open_backend(directory, facet_mode=..., dtype=..., choose_kernels=..., max_row_tokens=...)` on the CPU."""
 
     def open_(directory: Path, **changed: Any) -> UniEncoderBackend:
         usual: dict[str, Any] = {
             "facet_mode": "separate",
             "dtype": torch.float32,
-            "flat": True,
+            "choose_kernels": choose_kernels,
             "max_row_tokens": 10_000,
             "name": "tiny",
         }

@@ -9,11 +9,19 @@ import pytest
 import torch
 from torch import Tensor
 from transformers import BertConfig, BertModel
-from transformers.models.bert.modeling_bert import BertLayer
 
 from streamer.engine.attention import encode_with_queries, query_attention, text_attention
+from streamer.engine.bert import Bert, BertLayer, bert_shape
 
 BATCH, HEADS, TOKENS, LABELS, WIDTH = 3, 4, 7, 5, 8
+CONFIG = {
+    "vocab_size": 50,
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "max_position_embeddings": 16,
+}
 LENGTHS = torch.tensor([7, 4, 1])
 MASK = torch.arange(TOKENS) < LENGTHS[:, None]  # (batch, tokens)
 
@@ -31,17 +39,8 @@ def states() -> tuple[Tensor, Tensor, Tensor]:
 
 
 @pytest.fixture(scope="module")
-def encoder() -> BertModel:
-    config = BertConfig(
-        vocab_size=50,
-        hidden_size=32,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        intermediate_size=64,
-        max_position_embeddings=16,
-    )
-    model = BertModel(config, add_pooling_layer=False)
-    model.train(False)
+def encoder() -> Bert:
+    model = Bert(bert_shape(CONFIG))
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for name, weight in model.named_parameters():
@@ -92,7 +91,7 @@ def test_query_attention_is_plain_attention_under_the_whole_mask(states: tuple[T
     assert_close(fast, slow)
 
 
-def slow_encode(encoder: BertModel, embedded: Tensor, allowed: Tensor) -> Tensor:
+def slow_encode(encoder: Bert, embedded: Tensor, allowed: Tensor) -> Tensor:
     """Every layer over the whole sequence, masked."""
     states = embedded
     for module in encoder.encoder.layer:
@@ -108,14 +107,14 @@ def slow_encode(encoder: BertModel, embedded: Tensor, allowed: Tensor) -> Tensor
     return states
 
 
-def embedded_ids(encoder: BertModel) -> tuple[Tensor, Tensor]:
+def embedded_ids(encoder: Bert) -> tuple[Tensor, Tensor]:
     ids = torch.randint(5, 50, (BATCH, TOKENS), generator=torch.Generator().manual_seed(3))
     embedded: Tensor = encoder.embeddings(input_ids=ids)
     return ids, embedded
 
 
 @torch.inference_mode()
-def test_encoder_with_queries_is_one_sequence_under_the_whole_mask(encoder: BertModel) -> None:
+def test_encoder_with_queries_is_one_sequence_under_the_whole_mask(encoder: Bert) -> None:
     _, text = embedded_ids(encoder)
     queries = torch.randn(BATCH, LABELS, 32, generator=torch.Generator().manual_seed(4))
     embedded = torch.cat([text, queries], 1)
@@ -128,16 +127,19 @@ def test_encoder_with_queries_is_one_sequence_under_the_whole_mask(encoder: Bert
 
 @torch.inference_mode()
 @pytest.mark.parametrize("labels", [0, LABELS])
-def test_text_states_are_those_of_the_unmodified_encoder(encoder: BertModel, labels: int) -> None:
+def test_text_states_are_those_of_the_unmodified_encoder(encoder: Bert, labels: int) -> None:
     ids, text = embedded_ids(encoder)
     queries = torch.randn(BATCH, labels, 32, generator=torch.Generator().manual_seed(5))
     ours = encode_with_queries(encoder, torch.cat([text, queries], 1), TOKENS, MASK)[:, :TOKENS]
-    reference = encoder(input_ids=ids, attention_mask=MASK.long()).last_hidden_state
+    unmodified = BertModel(BertConfig(**CONFIG), add_pooling_layer=False)  # type: ignore[arg-type]
+    unmodified.train(False)
+    unmodified.load_state_dict(encoder.state_dict())
+    reference = unmodified(input_ids=ids, attention_mask=MASK.long()).last_hidden_state
     assert_close(ours[MASK], reference[MASK])
 
 
 @torch.inference_mode()
-def test_a_query_never_sees_another(encoder: BertModel) -> None:
+def test_a_query_never_sees_another(encoder: Bert) -> None:
     _, text = embedded_ids(encoder)
     queries = torch.randn(BATCH, LABELS, 32, generator=torch.Generator().manual_seed(6))
     together = encode_with_queries(encoder, torch.cat([text, queries], 1), TOKENS, MASK)
@@ -147,14 +149,13 @@ def test_a_query_never_sees_another(encoder: BertModel) -> None:
 
 
 @torch.inference_mode()
-def test_bfloat16_states_are_close(encoder: BertModel) -> None:
+def test_bfloat16_states_are_close(encoder: Bert) -> None:
     """Rounding to 8 bits of mantissa in every layer: a few hundredths of a state of size one, no more."""
     _, text = embedded_ids(encoder)
     queries = torch.randn(BATCH, LABELS, 32, generator=torch.Generator().manual_seed(7))
     embedded = torch.cat([text, queries], 1)
     exact = encode_with_queries(encoder, embedded, TOKENS, MASK)
-    half = BertModel(encoder.config, add_pooling_layer=False)
-    half.train(False)
+    half = Bert(encoder.config)
     half.load_state_dict(encoder.state_dict())
     rough = encode_with_queries(half.bfloat16(), embedded.bfloat16(), TOKENS, MASK)
     assert rough.dtype == torch.bfloat16

@@ -18,17 +18,19 @@ from streamer.engine.loading import load_independent, read_tokenizer, weights_re
 from streamer.errors import UsageError
 from streamer.facets import Facet, InContextExample, Kind, Label, LabelSet
 from streamer.records import Document
+from tests.engine.slow_kernels import KINDS
 
 MOST = 47  # text positions of the tiny model
 
 
-def make(directory: Path, dtype: torch.dtype = torch.float32, *, flat: bool = True) -> BundledBackend:
-    return BundledBackend(directory=directory, name="tiny", device=torch.device("cpu"), dtype=dtype, flat=flat)
+def make(directory: Path, dtype: torch.dtype = torch.float32, *, kind: str = "flat") -> BundledBackend:
+    cpu = torch.device("cpu")
+    return BundledBackend(directory=directory, name="tiny", device=cpu, dtype=dtype, choose_kernels=KINDS[kind])
 
 
-@pytest.fixture(scope="module", params=["flat", "padded"])
+@pytest.fixture(scope="module", params=KINDS)
 def backend(request: pytest.FixtureRequest, tiny_bundled: Path) -> BundledBackend:
-    made = make(tiny_bundled, flat=request.param == "flat")
+    made = make(tiny_bundled, kind=request.param)
     assert made.pads is (request.param == "padded")
     return made
 

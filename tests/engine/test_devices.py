@@ -78,9 +78,10 @@ def test_starting_a_batch_costs_more_on_a_gpu() -> None:
     assert 0 < batch_cost_tokens(CPU) < batch_cost_tokens(CUDA)
 
 
-def test_a_cpu_scores_a_batch_a_core_and_a_gpu_one() -> None:
+def test_a_cpu_scores_a_batch_a_core_and_a_gpu_is_brought_the_next_one() -> None:
     assert choose_device_threads(CPU) == torch.get_num_threads()
-    assert choose_device_threads(CUDA) == 1
+    assert choose_device_threads(CUDA) == 2
+    assert choose_device_threads(torch.device("mps")) == 1
 
 
 def test_threads_are_set_for_kernels_on_the_cpu_alone() -> None:

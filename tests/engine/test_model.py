@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from streamer.engine.base import Backend
 from streamer.engine.loading import load_uniencoder, read_tokenizer
 from streamer.engine.uniencoder import UniEncoderBackend
+from streamer.engine.varlen import choose_kernels
 from streamer.errors import UsageError
 from streamer.facets import Facet, Kind, Label, LabelSet
 from streamer.records import Document
@@ -147,7 +148,7 @@ def test_a_tokenizer_of_another_model_is_refused(
             tokenizer=tokenizer,
             facet_mode="separate",
             device=torch.device("cpu"),
-            flat=True,
+            choose_kernels=choose_kernels,
             max_row_tokens=100,
             name="tiny",
             revision="0",
