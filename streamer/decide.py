@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import islice
+from itertools import compress, islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,11 +40,11 @@ def decide(documents: Sequence[Document], scores: Sequence[Scores]) -> list[Verd
     verdicts: dict[int, Verdict] = {}
     for members in groups.values():
         label_set = documents[members[0]].label_set
-        logits = np.stack([scores[i].logits for i in members])  # (members, labels of all facets)
-        facets = _all_facets(label_set, logits)
-        for row, i in enumerate(members):
-            given = tuple(facet[row] for facet in facets)
-            verdicts[i] = Verdict(given, routes_of(label_set, given), label_set, scores[i].truncated)
+        # (members, labels of all facets)
+        logits = np.concatenate([scores[i].logits for i in members]).reshape(len(members), -1)
+        for i, given in zip(members, zip(*_all_facets(label_set, logits), strict=True), strict=True):
+            routes = routes_of(label_set, given) if label_set.routes else ()
+            verdicts[i] = Verdict(given, routes, label_set, scores[i].truncated)
     return [verdicts[i] for i in range(len(documents))]
 
 
@@ -70,7 +70,10 @@ def margins(facet: Facet, scores: Matrix) -> Matrix:
 def doubts(facet: Facet, scores: Matrix) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """(documents, labels) scores of one facet -> twice (documents,): whether the best score is below `min_score`,
     whether the margin is below `min_margin`. Either makes the facet abstain."""
-    return scores.max(axis=1) < facet.min_score, margins(facet, scores) < facet.min_margin
+    none = np.zeros(len(scores), dtype=np.bool_)  # scores and margins are never below 0
+    low = scores.max(axis=1) < facet.min_score if facet.min_score > 0 else none
+    close = margins(facet, scores) < facet.min_margin if facet.min_margin > 0 else none
+    return low, close
 
 
 def _facet(facet: Facet, logits: NDArray[np.float32]) -> list[FacetVerdict]:
@@ -80,20 +83,18 @@ def _facet(facet: Facet, logits: NDArray[np.float32]) -> list[FacetVerdict]:
     abstained = (low | close).tolist()
     labels = _labels(facet, names, logits, scores)
     return [
-        FacetVerdict(facet.name, () if doubtful else tuple(given), dict(zip(names, values, strict=True)), doubtful)
+        FacetVerdict(facet.name, () if doubtful else given, dict(zip(names, values)), doubtful)  # noqa: B905
         for doubtful, given, values in zip(abstained, labels, scores.tolist(), strict=True)
     ]
 
 
-def _labels(facet: Facet, names: list[str], logits: NDArray[np.float32], scores: Matrix) -> list[list[str]]:
+def _labels(facet: Facet, names: list[str], logits: NDArray[np.float32], scores: Matrix) -> list[tuple[str, ...]]:
     """Labels of each document, abstention aside."""
     if facet.kind is Kind.SINGLE:
+        alone = [(name,) for name in names]
         # of the logits, for rounding makes equals
-        return [[names[column]] for column in logits.argmax(axis=1).tolist()]
-    given: list[list[str]] = [[] for _ in scores]
-    for row, column in zip(*(places.tolist() for places in np.nonzero(scores >= facet.threshold)), strict=True):
-        given[row].append(names[column])
-    return given
+        return [alone[column] for column in logits.argmax(axis=1).tolist()]
+    return [tuple(compress(names, row)) for row in (scores >= facet.threshold).tolist()]
 
 
 def holds(route: Route, facet: FacetVerdict) -> bool:

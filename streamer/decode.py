@@ -39,8 +39,6 @@ class Decoder:
         text = _json_text(value, pointers) if stream.parse_json else _plain_text(value)
         if isinstance(text, Reject):
             return text
-        if not text.strip():
-            return Reject("empty_text", "the text is empty")
         if stream.parse_json and stream.pass_payload and _too_deep_to_pass(value):
             return Reject("too_deep", f"nested {MOST_NESTED} deep: pass_payload would put it out of a reader's reach")
         return Document(text, self._label_sets[stream.label_set])
@@ -56,9 +54,10 @@ def _pointers(stream: Stream) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 def _plain_text(value: bytes) -> str | Reject:
     try:
-        return value.decode("utf-8")
+        text = value.decode("utf-8")
     except UnicodeDecodeError as error:
         return Reject("not_utf8", f"byte {error.start} is not UTF-8")
+    return text if text.strip() else Reject("empty_text", "the text is empty")
 
 
 def _json_text(value: bytes, pointers: tuple[tuple[str, tuple[str, ...]], ...]) -> str | Reject:
@@ -71,7 +70,7 @@ def _json_text(value: bytes, pointers: tuple[tuple[str, tuple[str, ...]], ...]) 
     for pointer, parts in pointers:
         here = parsed
         for part in parts:
-            here = _step(here, part)
+            here = here.get(part) if isinstance(here, dict) else _item(here, part)
         if here is None:
             continue
         if not isinstance(here, str):
@@ -95,10 +94,8 @@ def _too_deep_to_pass(value: bytes) -> bool:
     return False
 
 
-def _step(here: Any, part: str) -> Any:
-    """One step of a pointer; None where there is nothing."""
-    if isinstance(here, dict):
-        return here.get(part)
+def _item(here: Any, part: str) -> Any:
+    """What a part of a pointer names in an array; None where there is nothing."""
     if isinstance(here, list) and part.isascii() and part.isdigit() and len(part) < 9 and int(part) < len(here):
         return here[int(part)]
     return None

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -39,8 +38,8 @@ class Delivery(Protocol):
     def open(self) -> None:
         """Called once, before the group is joined."""
 
-    def start(self, envelope: Envelope[None]) -> Reject | None:
-        """A record was read. A Reject when its output is known to be refused: it goes to the dead letters."""
+    def start(self, envelopes: Sequence[Envelope[None]]) -> Mapping[Position, Reject]:
+        """Records were read. Those whose output is known to be refused, by position: they go to the dead letters."""
 
     def holds(self, envelope: Envelope[object]) -> bool:
         """Whether work on this record still counts."""
@@ -72,13 +71,15 @@ class Delivery(Protocol):
     def close(self) -> None: ...
 
 
-@dataclass(slots=True)
 class _Sent:
     """A record whose messages are on their way."""
 
-    envelope: Envelope[object]
-    left: int
-    refused: bool = False
+    __slots__ = ("envelope", "left", "refused")
+
+    def __init__(self, envelope: Envelope[object], left: int) -> None:
+        self.envelope = envelope
+        self.left = left
+        self.refused = False
 
 
 class AtLeastOnce:
@@ -106,6 +107,7 @@ class AtLeastOnce:
         self._sleep = sleep
         self._offsets = Offsets()
         self._failure: Exception | None = None
+        self._ended: list[tuple[Envelope[object], bool]] = []  # acknowledged, not yet counted; whether dead letters
         self._refused: list[Envelope[Reject]] = []
         self._waiting: deque[tuple[Envelope[object], Sequence[Outbound]]] = deque()  # for room in the sink
         self._commits = 0  # not yet answered
@@ -122,9 +124,10 @@ class AtLeastOnce:
     def open(self) -> None:
         """Nothing to take up."""
 
-    def start(self, envelope: Envelope[None]) -> Reject | None:
-        self._offsets.start(envelope.position, envelope.epoch)
-        return None
+    def start(self, envelopes: Sequence[Envelope[None]]) -> Mapping[Position, Reject]:
+        for envelope in envelopes:
+            self._offsets.start(envelope.position, envelope.epoch)
+        return {}
 
     def holds(self, envelope: Envelope[object]) -> bool:
         return self._offsets.holds(envelope.position, envelope.epoch)
@@ -148,13 +151,13 @@ class AtLeastOnce:
                 record.refused = True
                 self._refused.append(record.envelope.replace(output_refused(message, outcome)))
             if not record.left and not record.refused:
-                self._offsets.finish(record.envelope.position, record.envelope.epoch)
-                tell_ended(self._observer, record.envelope, dead_letter=message.dead_letter)
+                self._ended.append((record.envelope, message.dead_letter))
         else:
             self._failure = undelivered(record.envelope.position, message, outcome)
 
     def serve(self, timeout_s: float) -> int:
         outstanding = self._sink.flush(timeout_s)
+        self._finish()
         if self._failure is not None:
             raise self._failure
         while self._waiting and not self._sink.full:
@@ -162,6 +165,13 @@ class AtLeastOnce:
             if self.holds(envelope):
                 self._put(envelope, messages)
         return outstanding + len(self._waiting)
+
+    def _finish(self) -> None:
+        """Count what was acknowledged since the last time: together, for that is many records at a time."""
+        ended, self._ended = self._ended, []
+        for envelope, _ in ended:
+            self._offsets.finish(envelope.position, envelope.epoch)
+        tell_ended(self._observer, ended)
 
     def refused(self) -> list[Envelope[Reject]]:
         refused, self._refused = self._refused, []
@@ -223,11 +233,19 @@ def undelivered(position: Position, message: Outbound, outcome: Refused | Except
     return outcome
 
 
-def tell_ended(observer: Observer, envelope: Envelope[object], *, dead_letter: bool) -> None:
-    """A record has ended for good."""
-    topic = envelope.position.topic
-    if dead_letter:
-        observer.dead_lettered(topic)
-    else:
-        started_ms = envelope.timestamp_ms
-        observer.published(topic, None if started_ms is None else time.time() - started_ms / 1000)
+def tell_ended(observer: Observer, ended: Iterable[tuple[Envelope[object], bool]]) -> None:
+    """Records have ended for good, each in an output or, where so marked, in a dead letter."""
+    now_ms = time.time() * 1000
+    published: dict[str, list[float | None]] = {}
+    dead_lettered: dict[str, int] = {}
+    for envelope, dead_letter in ended:
+        topic, started_ms = envelope.position.topic, envelope.timestamp_ms
+        if dead_letter:
+            dead_lettered[topic] = dead_lettered.get(topic, 0) + 1
+        else:
+            latency_s = None if started_ms is None else (now_ms - started_ms) / 1000
+            published.setdefault(topic, []).append(latency_s)
+    for topic, latencies_s in published.items():
+        observer.published(topic, latencies_s)
+    for topic, records in dead_lettered.items():
+        observer.dead_lettered(topic, records)

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from streamer.engine.base import ModelInfo
-from streamer.records import Envelope, FacetVerdict, Headers, Outbound, Reject, Stream, Verdict
+from streamer.records import Envelope, Headers, Outbound, Reject, Stream, Verdict
 
 SCHEMA_VERSION = 1
 DEAD_LETTER_HEADER = "streamer.dead-letter."
@@ -36,38 +36,40 @@ class Encoder:
     def events(self, stream: Stream, envelope: Envelope[Verdict], now_ms: int) -> tuple[Outbound, ...]:
         """The labelled event of a record, keyed as its input: one for each topic it is routed to, or one for the
         stream's own output. They differ in `route` alone."""
-        verdict = envelope.payload
-        position = envelope.position
-        routes = verdict.routes
+        position, _, key, headers, timestamp_ms, value, (facets, routes, label_set, truncated) = envelope
+        topic, partition, offset = position
         event: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
             "id": str(position),
-            "source": {
-                "topic": position.topic,
-                "partition": position.partition,
-                "offset": position.offset,
-                "timestamp_ms": envelope.timestamp_ms,
+            "source": {"topic": topic, "partition": partition, "offset": offset, "timestamp_ms": timestamp_ms},
+            "facets": {
+                name: {
+                    "labels": labels,
+                    "scores": scores if stream.all_scores else {label: scores[label] for label in labels},
+                    "abstained": abstained,
+                }
+                for name, labels, scores, abstained in facets
             },
-            "facets": {facet.name: _facet(facet, stream.all_scores) for facet in verdict.facets},
             "route": routes[0] if routes else None,
-            "label_set": {"name": verdict.label_set.name, "version": verdict.label_set.version},
+            "label_set": {"name": label_set.name, "version": label_set.version},
             "model": self._model,
             "calibration": None,
-            "truncated": verdict.truncated,
+            "truncated": truncated,
             "classified_at_ms": now_ms,
         }
-        if stream.pass_payload and stream.parse_json and envelope.value is not None:
-            event["payload"] = orjson.Fragment(envelope.value)
-        headers = tuple([header for header in envelope.headers if header[0] in stream.pass_headers])
-        timestamp_ms = envelope.timestamp_ms if stream.keep_timestamp else None
+        if stream.pass_payload and stream.parse_json and value is not None:
+            event["payload"] = orjson.Fragment(value)
+        if headers:
+            headers = tuple([header for header in headers if header[0] in stream.pass_headers])
+        if not stream.keep_timestamp:
+            timestamp_ms = None
         if len(routes) < 2:
-            topic = routes[0] if routes else stream.output
-            return (Outbound(topic, envelope.key, orjson.dumps(event), headers, timestamp_ms, dead_letter=False),)
+            to = routes[0] if routes else stream.output
+            return (Outbound(to, key, orjson.dumps(event), headers, timestamp_ms, dead_letter=False),)
         event["facets"] = orjson.Fragment(orjson.dumps(event["facets"]))  # most of the work: done once for all copies
-        values = [orjson.dumps({**event, "route": topic}) for topic in routes]
         return tuple(
-            Outbound(topic, envelope.key, value, headers, timestamp_ms, dead_letter=False)
-            for topic, value in zip(routes, values, strict=True)
+            Outbound(to, key, orjson.dumps({**event, "route": to}), headers, timestamp_ms, dead_letter=False)
+            for to in routes
         )
 
     def dead_letter(self, stream: Stream, envelope: Envelope[Reject]) -> Outbound:
@@ -127,12 +129,3 @@ def _cut(what: str, content: bytes | None, room: int) -> tuple[bytes | None, lis
         return content, []
     told = [(f"{what}-bytes", str(len(content))), (f"{what}-sha256", hashlib.sha256(content).hexdigest())]
     return content[:room], told
-
-
-def _facet(facet: FacetVerdict, all_scores: bool) -> dict[str, Any]:
-    scores = facet.scores if all_scores else {label: facet.scores[label] for label in facet.labels}
-    return {
-        "labels": facet.labels,
-        "scores": scores,
-        "abstained": facet.abstained,
-    }

@@ -46,7 +46,7 @@ class Gather:
 
     def add(self, envelope: Record, now_s: float) -> None:
         """Queue a record that was read at `now_s`."""
-        size = len(envelope.value or b"")
+        size = 0 if envelope.value is None else len(envelope.value)
         queue = self._queues[envelope.position.topic]
         queue.waiting.append((now_s, size, envelope))
         queue.bytes += size
@@ -54,8 +54,8 @@ class Gather:
         self._bytes += size
 
     def resize(self, records: int) -> None:
-        """Let windows hold so many records, at least FEWEST_RECORDS and at most `max_records`; when streams are
-        crowded stays as it is."""
+        """Let windows hold so many records, at least FEWEST_RECORDS and at most `max_records`. `crowded` and `relieved`
+        go by `max_records` all the same."""
         self._window_records = min(max(records, FEWEST_RECORDS), self._max_records)
 
     def ready_in_s(self, now_s: float) -> float | None:
@@ -86,25 +86,27 @@ class Gather:
     def take(self) -> list[Record]:
         """Remove and return the next window; at least one record if any waits, whatever its size."""
         window: list[Record] = []
-        room_bytes = self._max_bytes
+        taken_bytes = 0
         active = {topic: queue for topic, queue in self._queues.items() if queue.waiting}
         while active and len(window) < self._window_records:
             for topic, queue in list(active.items()):
-                for _ in range(min(queue.weight, self._window_records - len(window))):
-                    size = queue.waiting[0][1]
-                    if window and size > room_bytes:
-                        return self._taken(window)
-                    window.append(queue.waiting.popleft()[2])
+                share = queue.weight if len(active) > 1 else self._window_records
+                for _ in range(min(share, self._window_records - len(window))):
+                    _, size, envelope = queue.waiting[0]
+                    if window and taken_bytes + size > self._max_bytes:
+                        return self._taken(window, taken_bytes)
+                    queue.waiting.popleft()
+                    window.append(envelope)
                     queue.bytes -= size
-                    room_bytes -= size
+                    taken_bytes += size
                     if not queue.waiting:
                         del active[topic]
                         break
-        return self._taken(window)
+        return self._taken(window, taken_bytes)
 
-    def _taken(self, window: list[Record]) -> list[Record]:
+    def _taken(self, window: list[Record], taken_bytes: int) -> list[Record]:
         self._records -= len(window)
-        self._bytes -= sum(len(envelope.value or b"") for envelope in window)
+        self._bytes -= taken_bytes
         return window
 
     def drop(self, partitions: Collection[Partition]) -> int:

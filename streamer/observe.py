@@ -39,11 +39,12 @@ class Observer:
     def labelled(self, envelopes: Sequence[Envelope[Verdict]]) -> None:
         """Verdicts were reached and are about to be sent."""
 
-    def published(self, topic: str, latency_s: float | None) -> None:
-        """An output was acknowledged; latency counts from the input's timestamp (None: it had none)."""
+    def published(self, topic: str, latencies_s: Sequence[float | None]) -> None:
+        """Outputs were acknowledged, one for each latency, which counts from the input's timestamp (None: it had
+        none)."""
 
-    def dead_lettered(self, topic: str) -> None:
-        """A dead letter was acknowledged."""
+    def dead_lettered(self, topic: str, records: int) -> None:
+        """Dead letters were acknowledged."""
 
     def stage(self, name: str, seconds: float, records: int) -> None:
         """One of decode, decide, encode, send worked on `records` records."""
@@ -111,13 +112,13 @@ class Observers(Observer):
         for one in self._observers:
             one.labelled(envelopes)
 
-    def published(self, topic: str, latency_s: float | None) -> None:
+    def published(self, topic: str, latencies_s: Sequence[float | None]) -> None:
         for one in self._observers:
-            one.published(topic, latency_s)
+            one.published(topic, latencies_s)
 
-    def dead_lettered(self, topic: str) -> None:
+    def dead_lettered(self, topic: str, records: int) -> None:
         for one in self._observers:
-            one.dead_lettered(topic)
+            one.dead_lettered(topic, records)
 
     def stage(self, name: str, seconds: float, records: int) -> None:
         for one in self._observers:

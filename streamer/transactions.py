@@ -12,7 +12,7 @@ Must not know: labels, models, Kafka clients.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -90,9 +90,10 @@ class ExactlyOnce:
         """See `Delivery.open`. What an earlier process of the same transactional id left open is aborted."""
         self._sink.open()
 
-    def start(self, envelope: Envelope[None]) -> Reject | None:
-        self._offsets.start(envelope.position, envelope.epoch)
-        return self._rejects.get(envelope.position)
+    def start(self, envelopes: Sequence[Envelope[None]]) -> Mapping[Position, Reject]:
+        for envelope in envelopes:
+            self._offsets.start(envelope.position, envelope.epoch)
+        return self._rejects
 
     def holds(self, envelope: Envelope[object]) -> bool:
         return self._offsets.holds(envelope.position, envelope.epoch)
@@ -199,9 +200,9 @@ class ExactlyOnce:
         self._open = False
         self._offsets.committed(self._covering)
         self._observer.committed(len(self._covering), self._clock() - self._since_s)
-        for envelope, dead_letter in self._inside:
-            tell_ended(self._observer, envelope, dead_letter=dead_letter)
-            if self._suspects or self._rejects:
+        tell_ended(self._observer, self._inside)
+        if self._suspects or self._rejects:
+            for envelope, _ in self._inside:
                 self._suspects.discard(envelope.position)
                 self._rejects.pop(envelope.position, None)
         self._fit(self._clock() - self._begun_s)

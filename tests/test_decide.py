@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from streamer.decide import decide, facet_scores, holds
 from streamer.facets import Facet, Kind, Label, LabelSet, Route
-from streamer.records import Document, Scores, Verdict
+from streamer.records import Document, FacetVerdict, Scores, Verdict
 
 MOOD = Facet("mood", Kind.SINGLE, (Label("bad"), Label("good")))
 TOPIC = Facet("topic", Kind.MULTI, (Label("billing"), Label("outage"), Label("login")))
@@ -140,3 +140,48 @@ def test_scores_are_probabilities(logits: list[float]) -> None:
     assert single.sum() == pytest.approx(1.0, abs=6e-4)
     assert ((multi >= 0) & (multi <= 1)).all()
     assert all(score == round(score, 4) for score in [*single[0], *multi[0]])
+
+
+def plainly(document: Document, answer: Scores) -> Verdict:
+    """The slow twin of `decide`: one record, one facet, one label at a time."""
+    facets, first = [], 0
+    for facet in document.label_set.facets:
+        logits = answer.logits[first : first + len(facet.labels)].astype(np.float64)
+        first += len(facet.labels)
+        if facet.kind is Kind.MULTI:
+            exact = [1 / (1 + np.exp(-logit)) for logit in logits]
+        else:
+            exact = [np.exp(logit - logits.max()) for logit in logits]
+            exact = [one / sum(exact) for one in exact]
+        found = {label.name: round(float(one), 4) for label, one in zip(facet.labels, exact, strict=True)}
+        ranked = sorted(found.values(), reverse=True)
+        if facet.kind is Kind.MULTI:
+            labels = tuple(name for name, score in found.items() if score >= facet.threshold)
+            margin = min(abs(score - facet.threshold) for score in ranked)
+        else:
+            labels = (facet.labels[int(np.argmax(logits))].name,)
+            margin = ranked[0] - (ranked[1] if len(ranked) > 1 else 0.0)
+        abstained = ranked[0] < facet.min_score or round(margin, 4) < facet.min_margin
+        facets.append(FacetVerdict(facet.name, () if abstained else labels, found, abstained))
+    return Verdict(tuple(facets), (), document.label_set, answer.truncated)
+
+
+def test_a_window_is_decided_as_each_record_alone() -> None:
+    chance = np.random.default_rng(11)
+    label_sets = []
+    for number in range(12):
+        facets = [
+            Facet(
+                f"f{at}",
+                Kind.MULTI if chance.random() < 0.5 else Kind.SINGLE,
+                tuple(Label(f"l{i}") for i in range(chance.integers(1, 14))),
+                threshold=float(chance.choice([0.3, 0.5, 0.7])),
+                min_score=float(chance.choice([0.0, 0.4])),
+                min_margin=float(chance.choice([0.0, 0.1])),
+            )
+            for at in range(chance.integers(1, 4))
+        ]
+        label_sets.append(LabelSet(f"s{number}", tuple(facets)))
+    documents = [Document("x", label_sets[chance.integers(12)]) for _ in range(3000)]
+    answers = [scores(*chance.uniform(-6, 6, len(one.label_set.labels)).tolist()) for one in documents]
+    assert decide(documents, answers) == [plainly(*pair) for pair in zip(documents, answers, strict=True)]

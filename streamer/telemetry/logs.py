@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from typing import Any, Literal, TextIO
 
 import structlog
@@ -174,11 +174,11 @@ class LogObserver(Observer):
     def consumed(self, topic: str, records: int) -> None:
         self._totals["consumed"] += records
 
-    def published(self, topic: str, latency_s: float | None) -> None:
-        self._totals["published"] += 1
+    def published(self, topic: str, latencies_s: Sequence[float | None]) -> None:
+        self._totals["published"] += len(latencies_s)
 
-    def dead_lettered(self, topic: str) -> None:
-        self._totals["dead_lettered"] += 1
+    def dead_lettered(self, topic: str, records: int) -> None:
+        self._totals["dead_lettered"] += records
 
     def committed(self, partitions: int, seconds: float) -> None:
         self._totals["commits"] += 1

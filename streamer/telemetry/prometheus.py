@@ -72,7 +72,8 @@ class PrometheusObserver(Observers):
     """Counts what the loop tells; `streams` are all input topics, whose series start at 0.
 
     `wall_clock` gives Unix seconds, `longest_pauses` the loop's longest recent pauses in seconds by stage. Padding
-    wasted is `1 - rate(streamer_tokens_total) / rate(streamer_padded_tokens_total)`.
+    wasted is `1 - rate(streamer_tokens_total) / rate(streamer_padded_tokens_total)`, the cache's hit rate
+    `rate(streamer_cache_hits_total) / (rate(streamer_cache_hits_total) + rate(streamer_cache_misses_total))`.
     """
 
     content_type: str = CONTENT_TYPE_LATEST

@@ -5,11 +5,16 @@ Enters: names, label values, numbers. Leaves: series in a registry. Must not kno
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import accumulate
+from math import inf
 from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from streamer.records import Partition
 
@@ -53,6 +58,36 @@ class ByPartition:
         self._shown.difference_update(partitions)
 
 
+class ManyHistogram(Collector):
+    """A histogram that takes many values at once, for what is observed of every record: the library's takes one at a
+    time, with a lock for each. `buckets` are upper bounds, less the infinite one.
+
+    A series is replaced whole, so that a scrape on another thread never sees half of what was taken.
+    """
+
+    def __init__(self, name: str, about: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> None:
+        self._name, self._about, self._labels = name, about, labels
+        self._bounds = buckets
+        self._shown = [str(floatToGoString(bound)) for bound in (*buckets, inf)]  # type: ignore[no-untyped-call]
+        self._series: dict[tuple[str, ...], tuple[list[int], float]] = {}
+
+    def observe(self, labels: tuple[str, ...], values: Iterable[float]) -> None:
+        """Count these values; a series is there from its first call, even with none."""
+        counts, total = self._series.get(labels, ([0] * len(self._shown), 0.0))
+        counts = counts.copy()
+        for value in values:
+            counts[bisect_left(self._bounds, value)] += 1
+            total += value
+        self._series[labels] = (counts, total)
+
+    def collect(self) -> Iterator[Metric]:
+        family = HistogramMetricFamily(self._name, self._about, labels=self._labels)
+        for labels, (counts, total) in self._series.copy().items():
+            buckets = list(zip(self._shown, accumulate(counts), strict=True))
+            family.add_metric(labels, buckets, total)
+        yield family
+
+
 class Registry:
     """Makes the series of this package, all named `streamer_...`, in a registry of its own."""
 
@@ -72,6 +107,13 @@ class Registry:
 
     def histogram(self, name: str, about: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
         return Histogram(f"streamer_{name}", about, labels, buckets=buckets, registry=self.collectors)
+
+    def many_histogram(
+        self, name: str, about: str, labels: tuple[str, ...], buckets: tuple[float, ...]
+    ) -> ManyHistogram:
+        histogram = ManyHistogram(f"streamer_{name}", about, labels, buckets)
+        self.collectors.register(histogram)
+        return histogram
 
 
 class WithoutCreated(Collector):

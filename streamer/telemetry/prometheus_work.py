@@ -5,16 +5,14 @@ Enters: hooks of `observe.Observer`. Leaves: series in a Registry. Must not know
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
-
-from prometheus_client import Histogram
 
 from streamer.engine.base import EngineFacts
 from streamer.facets import LabelSet
 from streamer.observe import Observer
 from streamer.records import Envelope, Reject, Stream, Verdict
-from streamer.telemetry.prometheus_series import Children, Registry
+from streamer.telemetry.prometheus_series import Registry
 
 # from one batch on an idle GPU to a backlog of hours
 _LATENCY_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
@@ -35,7 +33,7 @@ class WorkMetrics(Observer):
             topic = (stream.topic,)
             for by_topic in (self._consumed, self._published, self._dead_lettered, self._truncated):
                 by_topic[topic].inc(0)
-            _ = self._latency[topic]  # a histogram starts at 0 once its child exists
+            self._latency.observe(topic, ())
 
     def _define_records(self, registry: Registry) -> None:
         topic = ("topic",)
@@ -46,13 +44,11 @@ class WorkMetrics(Observer):
         self._truncated = registry.counter("records_truncated", "Records labelled by their beginning alone.", topic)
         self._labels = registry.counter("labels", "Labels given.", ("topic", "facet", "label"))
         self._abstained = registry.counter("abstentions", "Verdicts that gave no label for doubt.", ("topic", "facet"))
-        self._latency: Children[Histogram] = Children(
-            registry.histogram(
-                "latency_seconds",
-                "From the timestamp of the input to the acknowledgement of its output.",
-                topic,
-                _LATENCY_BUCKETS_S,
-            )
+        self._latency = registry.many_histogram(
+            "latency_seconds",
+            "From the timestamp of the input to the acknowledgement of its output.",
+            topic,
+            _LATENCY_BUCKETS_S,
         )
 
     def _define_engine(self, registry: Registry) -> None:
@@ -70,6 +66,9 @@ class WorkMetrics(Observer):
         self._padded_tokens = registry.counter("padded_tokens", "Tokens the device worked on, padding included.", ())[
             ()
         ]
+        self._cache_hits = registry.counter("cache_hits", "Documents answered from the score cache.", ())[()]
+        self._cache_misses = registry.counter("cache_misses", "Documents that the score cache did not know.", ())[()]
+        self._cache_bytes = registry.gauge("cache_bytes", "Memory that the score cache holds.", ())
         self._stage_s = registry.counter("stage_seconds", "Seconds of work by stage.", ("stage",))
         self._stage_records = registry.counter("stage_records", "Records worked on by stage.", ("stage",))
 
@@ -109,41 +108,43 @@ class WorkMetrics(Observer):
         self._batches.inc(facts.batches)
         self._tokens.inc(facts.tokens)
         self._padded_tokens.inc(facts.padded_tokens)
-        self.stage("tokenise", facts.tokenise_s, facts.documents)
-        self.stage("forward", facts.forward_s, facts.documents)
+        self.stage("tokenise", facts.tokenise_s, facts.scored)
+        self.stage("forward", facts.forward_s, facts.scored)
+        if facts.cache is not None:
+            self._cache_hits.inc(facts.cache.hits)
+            self._cache_misses.inc(facts.cache.misses)
+            self._cache_bytes.set(facts.cache.held_bytes)
 
     def labelled(self, envelopes: Sequence[Envelope[Verdict]]) -> None:
-        # a window gives few distinct keys many times: count in plain dicts, touch each counter once
-        labels: dict[tuple[str, ...], int] = {}
-        abstained: dict[tuple[str, ...], int] = {}
-        truncated: dict[tuple[str, ...], int] = {}
+        # a window gives few distinct keys many times: collect them first, touch each counter once
+        labels: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+        abstained: Counter[tuple[str, str]] = Counter()
+        truncated: Counter[str] = Counter()
         for envelope in envelopes:
             topic, verdict = envelope.position.topic, envelope.payload
             for facet in verdict.facets:
-                for label in facet.labels:
-                    _add_one(labels, (topic, facet.name, label))
                 if facet.abstained:
-                    _add_one(abstained, (topic, facet.name))
+                    abstained[topic, facet.name] += 1
+                else:
+                    labels[topic, facet.name] += facet.labels
             if verdict.truncated:
-                _add_one(truncated, (topic,))
-        counted = ((self._labels, labels), (self._abstained, abstained), (self._truncated, truncated))
-        for children, counts in counted:
-            for key, count in counts.items():
-                children[key].inc(count)
+                truncated[topic] += 1
+        for at, given in labels.items():
+            for label, count in Counter(given).items():
+                self._labels[*at, label].inc(count)
+        for at, count in abstained.items():
+            self._abstained[at].inc(count)
+        for topic, count in truncated.items():
+            self._truncated[topic,].inc(count)
 
-    def published(self, topic: str, latency_s: float | None) -> None:
-        self._published[topic,].inc()
-        if latency_s is not None:
-            # a producer's clock ahead of ours must not make the sum fall, which reads as a restart
-            self._latency[topic,].observe(max(latency_s, 0.0))
+    def published(self, topic: str, latencies_s: Sequence[float | None]) -> None:
+        self._published[topic,].inc(len(latencies_s))
+        # a producer's clock ahead of ours must not make the sum fall, which reads as a restart
+        self._latency.observe((topic,), [max(seconds, 0.0) for seconds in latencies_s if seconds is not None])
 
-    def dead_lettered(self, topic: str) -> None:
-        self._dead_lettered[topic,].inc()
+    def dead_lettered(self, topic: str, records: int) -> None:
+        self._dead_lettered[topic,].inc(records)
 
     def stage(self, name: str, seconds: float, records: int) -> None:
         self._stage_s[name,].inc(seconds)
         self._stage_records[name,].inc(records)
-
-
-def _add_one(counts: dict[Any, int], key: tuple[str, ...]) -> None:
-    counts[key] = counts.get(key, 0) + 1

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, KafkaException, Message
 
 from streamer.errors import FatalError, StreamerError, TransientError, UsageError
 from streamer.records import Headers
@@ -57,8 +57,10 @@ _DENIED = frozenset(
     }
 )
 _MISSING_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
-# the last three: another client took this one's place
-_FATAL = frozenset({KafkaError._FATAL, KafkaError._FENCED, KafkaError.FENCED_INSTANCE_ID, KafkaError.PRODUCER_FENCED})
+# the last two: another client took this one's place
+_FATAL = frozenset({KafkaError._FATAL, KafkaError._FENCED, KafkaError.PRODUCER_FENCED})
+# of two members with one group.instance.id the classic protocol turns out the first, the consumer protocol the second
+_RIVAL_MEMBERS = frozenset({KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID})
 _WRONG = frozenset(
     {
         KafkaError.TOPIC_EXCEPTION,
@@ -137,10 +139,32 @@ def code(error: KafkaException) -> int:
     return int(error.args[0].code())
 
 
+def consume(consumer: Consumer, failures: Failures, max_records: int, timeout_s: float) -> list[Message]:
+    """Up to `max_records` messages, waiting at most `timeout_s` for the first. Raises what `failures` makes of an error
+    of the client; those of messages are the caller's."""
+    try:
+        # a wait for many would last until all are there, so wait for one
+        messages: list[Message] = consumer.consume(max_records, 0)
+        if not messages:
+            messages = consumer.consume(1, timeout_s)
+            if messages and max_records > 1:
+                messages += consumer.consume(max_records - 1, 0)
+    except KafkaException as error:
+        raise failures.reaction(error.args[0]) from None
+    return messages
+
+
+def timestamp_of(message: Message) -> int | None:
+    """When a message that was read was written, milliseconds since 1970; None where its topic does not tell."""
+    kind, written_ms = message.timestamp()
+    return None if kind == TIMESTAMP_NOT_AVAILABLE else written_ms
+
+
 def headers_of(message: Message) -> Headers:
     """Headers of a message that was read; none where the client cannot read them, for a name that is not UTF-8."""
     try:
-        return tuple(message.headers() or ())  # type: ignore[arg-type]  # pairs, when read
+        headers = message.headers()
+        return tuple(headers) if headers else ()  # type: ignore[arg-type]  # pairs, when read
     except (SystemError, UnicodeDecodeError):
         at = f"{message.topic()}-{message.partition()}-{message.offset()}"
         structlog.get_logger().warning("headers left out: a name is not UTF-8", record=at)
@@ -202,9 +226,20 @@ class Failures:
             )
         if error.code() in _WRONG:
             return UsageError(f"{about}Kafka at {self._bootstrap_servers} does not take the settings: {reason(error)}")
+        if is_rival_member(error):
+            return FatalError(
+                f"another member of the group has the same kafka.group_instance_id ({reason(error)}): give each process"
+                " an id of its own; that of a killed process is free once its session has timed out"
+            )
         if error.fatal() or error.code() in _FATAL:
             return FatalError(f"this Kafka client cannot go on: {reason(error)}")
         return TransientError(f"{about}Kafka: {reason(error)}")
+
+
+def is_rival_member(error: KafkaError) -> bool:
+    """Whether two members of a group claim one group.instance.id; by the words where the client hides the code."""
+    hidden = error.code() == KafkaError._FATAL and any(KafkaError(one).str() in error.str() for one in _RIVAL_MEMBERS)
+    return error.code() in _RIVAL_MEMBERS or hidden
 
 
 def is_secret(name: str) -> bool:

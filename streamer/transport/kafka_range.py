@@ -15,7 +15,6 @@ from typing import TypeAlias
 from confluent_kafka import (
     OFFSET_BEGINNING,
     OFFSET_END,
-    TIMESTAMP_NOT_AVAILABLE,
     Consumer,
     KafkaError,
     KafkaException,
@@ -25,7 +24,15 @@ from confluent_kafka import (
 
 from streamer.errors import TransientError
 from streamer.records import Envelope, Partition, Position
-from streamer.transport.kafka_client import Failures, Properties, configuration, connect, headers_of
+from streamer.transport.kafka_client import (
+    Failures,
+    Properties,
+    configuration,
+    connect,
+    consume,
+    headers_of,
+    timestamp_of,
+)
 
 # the client wants a name, but no group is joined and nothing is committed under it
 _NO_GROUP = "streamer-range-reader"
@@ -162,16 +169,7 @@ class RangeReader:
         if self.done:
             return []
         before, began_s = dict(self._next), self._clock()
-        try:
-            # a wait for many would last until all are there, so wait for one
-            messages = self._consumer.consume(max_records, 0)
-            if not messages:
-                messages = self._consumer.consume(1, timeout_s)
-                if messages and max_records > 1:
-                    messages += self._consumer.consume(max_records - 1, 0)
-        except KafkaException as error:
-            raise self._failures.reaction(error.args[0]) from None
-        envelopes = self._envelopes(messages)
+        envelopes = self._envelopes(consume(self._consumer, self._failures, max_records, timeout_s))
         self._leave_what_is_read()
         self._waited_s = 0.0 if self._next != before else self._waited_s + self._clock() - began_s
         if not envelopes:  # what was read goes out first, the next poll raises
@@ -248,13 +246,4 @@ def _range(at: Partition, low: int, end: int, first: int, last: int) -> Range:
 
 
 def _envelope(message: Message, position: Position) -> Envelope[None]:
-    kind, written_ms = message.timestamp()
-    return Envelope(
-        position,
-        0,
-        message.key(),
-        headers_of(message),
-        None if kind == TIMESTAMP_NOT_AVAILABLE else written_ms,
-        message.value(),
-        None,
-    )
+    return Envelope(position, 0, message.key(), headers_of(message), timestamp_of(message), message.value(), None)

@@ -10,18 +10,11 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import structlog
-from confluent_kafka import (
-    TIMESTAMP_NOT_AVAILABLE,
-    Consumer,
-    KafkaError,
-    KafkaException,
-    Message,
-    TopicPartition,
-)
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from streamer.records import Envelope, Partition, Position
 from streamer.transport.base import CommitToken, GroupListener, Lag, Offsets
-from streamer.transport.holdings import Holdings
+from streamer.transport.holdings import Held, Holdings
 from streamer.transport.kafka_client import (
     Failures,
     GroupProtocol,
@@ -29,8 +22,10 @@ from streamer.transport.kafka_client import (
     Properties,
     configuration,
     connect,
+    consume,
     headers_of,
     reason,
+    timestamp_of,
 )
 from streamer.transport.kafka_positions import REQUEST_TIMEOUT_S, Positions, accepted, bare, partition_of
 
@@ -105,16 +100,7 @@ class KafkaSource:
     def poll(self, max_records: int, timeout_s: float) -> list[Envelope[None]]:
         """See `Source.poll`. Raises UsageError too: for a topic that vanished, a refused login, missing rights."""
         self._failures.raise_first()
-        try:
-            # a wait for many would last until all are there, so wait for one
-            messages = self._consumer.consume(max_records, 0)
-            if not messages:
-                messages = self._consumer.consume(1, timeout_s)
-                if messages and max_records > 1:
-                    messages += self._consumer.consume(max_records - 1, 0)
-        except KafkaException as error:
-            raise self._failures.reaction(error.args[0]) from None
-        envelopes = self._envelopes(messages)
+        envelopes = self._envelopes(consume(self._consumer, self._failures, max_records, timeout_s))
         if not envelopes:  # what was read goes out first, the next poll raises
             self._failures.raise_first()
         return envelopes
@@ -206,6 +192,8 @@ class KafkaSource:
 
     def _envelopes(self, messages: Iterable[Message]) -> list[Envelope[None]]:
         envelopes: list[Envelope[None]] = []
+        at: Partition | None = None
+        held: Held | None = None
         for message in messages:
             error = message.error()
             if error is not None:
@@ -213,13 +201,14 @@ class KafkaSource:
                     self._failures.on_error(error, message.topic())
                 continue
             position = Position(message.topic(), message.partition(), message.offset())  # type: ignore[arg-type]
-            held = self._held.get(position.at)
+            if position[:2] != at:  # a partition's messages come many in a row
+                at = position.at
+                held = self._held.get(at)
             if held is None:  # revoked while it waited in the client's queue
                 continue
             if held.origin is None:
                 held.origin = position.offset
-            kind, written_ms = message.timestamp()
-            held.written_ms = timestamp_ms = None if kind == TIMESTAMP_NOT_AVAILABLE else written_ms
+            held.written_ms = timestamp_ms = timestamp_of(message)
             envelopes.append(
                 Envelope(
                     position,

@@ -21,7 +21,7 @@ from streamer.records import Outbound
 from streamer.transport.base import CommitToken, DeliveryOutcome, Offsets, OnDelivered, Refused
 from streamer.transport.kafka_admin import TopicFacts
 from streamer.transport.kafka_calls import Call, Hands, Progress
-from streamer.transport.kafka_client import Properties, connect, reason
+from streamer.transport.kafka_client import Properties, connect, is_rival_member, reason
 from streamer.transport.kafka_positions import topic_partitions
 from streamer.transport.kafka_sink import KafkaSink, Outstanding
 
@@ -31,9 +31,7 @@ _RETRY_S = 0.1
 _MOST_RENEWALS = 5
 
 # another client took this one's transactional id, or the coordinator ended a transaction that lasted too long
-_FENCED = frozenset(
-    {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.FENCED_INSTANCE_ID}
-)
+_FENCED = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
 
 
 class KafkaTransactionalSink(KafkaSink):
@@ -160,14 +158,14 @@ class KafkaTransactionalSink(KafkaSink):
 
     def _refuse_rival(self, error: KafkaError) -> None:
         """A transaction that lasted too long was ended by the broker; one that did not, by another process."""
+        known = self._failures.reaction(error)
+        if isinstance(known, UsageError) or is_rival_member(error):
+            raise known
         if _is_fenced(error) and time.monotonic() - self._began_s < self._transaction_timeout_s:
             raise FatalError(
                 f"fenced: another process took the transactional id '{self._transactional_id}'; each process needs a "
                 "kafka.transactional_id (or group_instance_id) of its own"
             )
-        known = self._failures.reaction(error)
-        if isinstance(known, UsageError):
-            raise known
 
     def _leave_behind(self, progress: Progress, hands: Hands, hanging: str) -> None:
         """Go on with a new producer, though the old one never returned. Should it do so later, the broker takes

@@ -7,7 +7,6 @@ members, so nothing rebalances. Must not know: what records hold, where their ev
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from typing import TypeAlias
 
 import structlog
@@ -104,7 +103,7 @@ class ReplaySource:
             self._handed_out[envelope.position.at] = envelope.position.offset + 1
         if self.ended:
             self._on_end()
-        return [replace(envelope, epoch=self._epoch) for envelope in envelopes] if self._epoch else envelopes
+        return [envelope._replace(epoch=self._epoch) for envelope in envelopes] if self._epoch else envelopes
 
     @property
     def ended(self) -> bool:

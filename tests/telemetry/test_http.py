@@ -195,7 +195,7 @@ def test_scrapes_while_the_loop_counts(server: TelemetryServer, metrics: Prometh
         number = 0
         while not done.is_set():
             number += 1
-            metrics.published("tickets.raw", 0.1)
+            metrics.published("tickets.raw", [0.1])
             metrics.revoked([Partition("tickets.raw", number % 50)], lost=False)
 
     loop = threading.Thread(target=count)

@@ -232,8 +232,7 @@ def test_the_life_of_the_loop_is_logged(stream: io.StringIO, clock: Clock) -> No
     observer.assigned([Partition("tickets.raw", 2), Partition("tickets.raw", 0), Partition("posts.raw", 1)])
     observer.consumed("tickets.raw", 300)
     observer.consumed("posts.raw", 20)
-    for _ in range(5):
-        observer.published("tickets.raw", 0.1)
+    observer.published("tickets.raw", [0.1] * 5)
     observer.committed(2, 0.01)
     observer.revoked([Partition("tickets.raw", 0)], lost=False)
     observer.revoked([Partition("tickets.raw", 2)], lost=True)

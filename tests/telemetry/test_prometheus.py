@@ -7,7 +7,7 @@ from typing import TypeAlias
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from streamer.engine.base import EngineFacts, ModelInfo
+from streamer.engine.base import CacheFacts, EngineFacts, ModelInfo
 from streamer.facets import Facet, Kind, Label, LabelSet
 from streamer.records import Envelope, Partition, Reject, Stream, Verdict
 from streamer.telemetry.prometheus import PrometheusObserver
@@ -44,9 +44,9 @@ def test_counts_records_by_topic(observer: PrometheusObserver, make_reject: Make
     for offset in range(4):
         observer.rejected(make_reject("tickets.raw", offset, "bad_json"))
     observer.rejected(make_reject("posts.raw", 9, "null_value"))
-    observer.dead_lettered("tickets.raw")
-    observer.published("tickets.raw", None)
-    observer.published("tickets.raw", 0.2)
+    observer.dead_lettered("tickets.raw", 1)
+    observer.published("tickets.raw", [None])
+    observer.published("tickets.raw", [0.2])
 
     assert value(observer, "records_consumed_total", topic="tickets.raw") == 503
     assert value(observer, "records_consumed_total", topic="posts.raw") == 0
@@ -81,8 +81,8 @@ def test_the_longest_pauses_are_asked_for_when_scraped(streams: tuple[Stream, ..
 
 
 def test_latency_is_a_histogram_by_topic(observer: PrometheusObserver) -> None:
-    for latency_s in (0.02, 0.2, 45.0, -3.0):
-        observer.published("posts.raw", latency_s)
+    observer.published("posts.raw", [0.02])
+    observer.published("posts.raw", [0.2, None, 45.0, -3.0])
 
     assert value(observer, "latency_seconds_count", topic="posts.raw") == 4
     assert value(observer, "latency_seconds_bucket", topic="posts.raw", le="0.025") == 2
@@ -110,6 +110,20 @@ def test_engine_facts(observer: PrometheusObserver) -> None:
     assert value(observer, "stage_records_total", stage="forward") == 80
     assert value(observer, "stage_seconds_total", stage="decode") == 0.25
     assert value(observer, "stage_records_total", stage="decode") == 41
+
+
+def test_the_cache_is_counted_and_its_hits_are_no_work_of_the_engine(observer: PrometheusObserver) -> None:
+    for name in ("cache_hits_total", "cache_misses_total", "cache_bytes"):
+        assert value(observer, name) == 0
+    for hits, held_bytes in ((30, 9000), (10, 12_000)):
+        cache = CacheFacts(hits=hits, misses=40 - hits, held_bytes=held_bytes)
+        observer.scored(EngineFacts(40, 1, 900, 900, 0.5, 1.5, cache), engine_s=2.0)
+
+    assert value(observer, "cache_hits_total") == 40
+    assert value(observer, "cache_misses_total") == 40
+    assert value(observer, "cache_bytes") == 12_000
+    assert value(observer, "stage_records_total", stage="forward") == 40
+    assert value(observer, "stage_seconds_total", stage="forward") == 3.0
 
 
 def test_labels_abstentions_and_truncations(observer: PrometheusObserver, make_verdict: MakeVerdict) -> None:

@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
 
 import pytest
 
 from streamer.errors import TransientError, UsageError
-from streamer.records import Envelope, Outbound, Partition
-from streamer.transport.base import Offsets
+from streamer.records import Envelope, Outbound
 from streamer.transport.embedded import EmbeddedBroker
 from streamer.transport.kafka_client import Properties
 from streamer.transport.kafka_sink import KafkaSink
 from streamer.transport.kafka_source import KafkaSource
-
-
-class Deaf:
-    """A listener that does nothing."""
-
-    def on_assigned(self, partitions: Collection[Partition]) -> None: ...
-
-    def on_revoked(self, partitions: Collection[Partition]) -> None: ...
-
-    def on_lost(self, partitions: Collection[Partition]) -> None: ...
-
-    def on_committed(self, offsets: Offsets) -> None: ...
+from tests.listeners import Deaf
 
 
 def make(bootstrap_servers: str, topic: str, properties: Properties) -> KafkaSource:

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import pytest
 
 from streamer.errors import FatalError, RewindError, TransientError
 from streamer.records import Outbound, Partition
-from streamer.transport.base import GroupListener, Offsets, Settling
+from streamer.transport.base import Settling
 from streamer.transport.memory import MemoryBroker, MemorySource
 from streamer.transport.memory_broker import Step
 from streamer.transport.memory_transactions import MemoryTransactionalSink
+from tests.listeners import Deaf
 
 AT = Partition("in", 0)
-
-
-class Deaf(GroupListener):
-    """Hears nothing."""
-
-    def on_assigned(self, partitions: Collection[Partition]) -> None:
-        """Nothing to do."""
-
-    on_revoked = on_lost = on_assigned
-
-    def on_committed(self, offsets: Offsets) -> None:
-        """Nothing to do."""
 
 
 class Faults:
