@@ -12,7 +12,8 @@ TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo install test check lint types format schemas kafka-up kafka-down kafka-status bench model load-backlog \
-	load-faults load-network load-sigterm load-delivery-cost load-backpressure load-fairness wheel clean
+	bench-gpu load-end-to-end load-faults load-network load-sigterm load-delivery-cost load-framework-cost \
+	load-backpressure load-fairness load-cache load-start wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -80,6 +81,9 @@ model: $(VENV)/.test  ## train the bundled model: CORPUS=file.parquet WORDNET=fo
 load-backlog: $(VENV)/.test  ## 200,000 records through Apache Kafka: memory flat, none lost
 	$(BIN)/python -m load_tests.backlog
 
+load-end-to-end: $(VENV)/.test  ## the bundled model through Apache Kafka beside its engine alone, by turns
+	$(BIN)/python -m load_tests.end_to_end
+
 load-faults: $(VENV)/.test  ## kills, pauses and rebalances, three brokers, 100,000 records, either delivery: none lost
 	$(BIN)/python -m load_tests.faults.run --delivery exactly_once
 	$(BIN)/python -m load_tests.faults.run --delivery at_least_once
@@ -103,6 +107,18 @@ load-fairness: $(VENV)/.test  ## how long tickets wait while posts flood in
 	$(BIN)/python -m load_tests.fairness
 	$(BIN)/python -m load_tests.fairness --weight 4
 	$(BIN)/python -m load_tests.fairness --max-records 128
+
+bench-gpu: $(VENV)/.test  ## everything only a GPU can show: tests, goals, latency; exit code 2 without one
+	$(BIN)/python -m load_tests.gpu
+
+load-framework-cost: $(VENV)/.test  ## CPU of a record from poll to commit, with a model that does nothing
+	$(BIN)/python -m load_tests.framework_cost
+
+load-cache: $(VENV)/.test  ## what the score cache costs and gives
+	$(BIN)/python -m load_tests.cache
+
+load-start: $(VENV)/.test  ## from start to ready, stage by stage
+	$(BIN)/python -m load_tests.start
 
 wheel: $(VENV)/.test  ## build the wheel: model and demo inside
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .

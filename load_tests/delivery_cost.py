@@ -155,7 +155,7 @@ def settings(servers: str, topic: str, names: dict[str, str], promise: Promise, 
     return {
         "kafka": {"bootstrap_servers": servers, "group_id": names["group"]},
         "delivery": promise,
-        "model": {"name": model},
+        "model": {"name": model, "cache_memory_mb": 0},  # texts repeat, and the model is to work on each
         "label_sets": {"bench": {"facets": facets}},
         "streams": [{"topic": topic, "output": names["out"], "dead_letter": names["dead"], "label_set": "bench"}],
     }

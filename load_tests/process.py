@@ -54,7 +54,7 @@ class StreamerRun:
         self._process = process
         self._url = f"http://127.0.0.1:{port}"
         self._log = log
-        self._memory = psutil.Process(process.pid)
+        self._seen = psutil.Process(process.pid)
 
     def wait_ready(self, timeout_s: float) -> None:
         """Return when the model is warm and partitions are assigned."""
@@ -89,7 +89,12 @@ class StreamerRun:
         return samples
 
     def _rss_mb(self) -> float:
-        return float(self._memory.memory_info().rss / 2**20)
+        return float(self._seen.memory_info().rss / 2**20)
+
+    def cpu_s(self) -> float:
+        """What it has computed so far, in user and system mode."""
+        times = self._seen.cpu_times()
+        return float(times.user + times.system)
 
     def metrics(self) -> Counter[str]:
         """A scrape: each metric's sum over its labels."""
@@ -124,22 +129,31 @@ class StreamerRun:
         if time.monotonic() > deadline_s:
             raise LoadTestError(f"streamer {what} in time:\n{self._tail()}")
 
+    def log_lines(self) -> list[str]:
+        """What it has written so far."""
+        return self._log.read_text(encoding="utf-8", errors="replace").splitlines()
+
     def _tail(self) -> str:
-        return "\n".join(self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:])
+        return "\n".join(self.log_lines()[-LOG_LINES:])
 
 
 def spawn(
-    settings: Mapping[str, Any], folder: Path, name: str, *, program: Sequence[str] = STREAMER_RUN
+    settings: Mapping[str, Any],
+    folder: Path,
+    name: str,
+    *,
+    program: Sequence[str] = STREAMER_RUN,
+    interpreter: Sequence[str] = (),
 ) -> subprocess.Popen[bytes]:
     """Start `streamer run` with these settings; they stand in NAME.yaml of the folder, and its log in NAME.log.
 
-    `program`: a module that does as `streamer run` does, and its first arguments."""
+    `program`: a module that does as `streamer run` does, and its first arguments; `interpreter`: Python's own."""
     config = folder / f"{name}.yaml"
     config.write_text(yaml.safe_dump({**settings, "log": {"format": "json"}}), encoding="utf-8")
     environment = {key: value for key, value in os.environ.items() if not key.startswith("STREAMER_")}
     with (folder / f"{name}.log").open("wb") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", *program, "-c", str(config)],
+            [sys.executable, *interpreter, "-m", *program, "-c", str(config)],
             stdout=output,
             stderr=subprocess.STDOUT,
             env=environment,
@@ -154,13 +168,17 @@ def free_port() -> int:
 
 
 @contextmanager
-def streamer_run(settings: Mapping[str, Any], *, program: Sequence[str] = STREAMER_RUN) -> Iterator[StreamerRun]:
+def streamer_run(
+    settings: Mapping[str, Any], *, program: Sequence[str] = STREAMER_RUN, interpreter: Sequence[str] = ()
+) -> Iterator[StreamerRun]:
     """Start `streamer run` with these settings, metrics on a free port; it does not outlive the context.
 
-    For `program` see `spawn`."""
+    For `program` and `interpreter` see `spawn`."""
     port = free_port()
     with tempfile.TemporaryDirectory() as name:
-        process = spawn({**settings, "http": {"port": port}}, Path(name), "streamer", program=program)
+        process = spawn(
+            {**settings, "http": {"port": port}}, Path(name), "streamer", program=program, interpreter=interpreter
+        )
         try:
             yield StreamerRun(process, port, Path(name) / "streamer.log")
         finally:

@@ -1,13 +1,16 @@
 """The `streamer` command: errors become one line and an exit code.
 
-0: done. 1: failed. 2: wrong usage. 130: interrupted.
+0: done. 1: failed. 2: wrong usage. 130: interrupted. 141: whoever read the output went away before its end, as in
+`streamer ... | head`; quiet, and by the number that shells give to tools which SIGPIPE ends.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from typing import Any, NoReturn
+
+BROKEN_PIPE = 128 + 13  # 13: SIGPIPE
 
 
 def main() -> None:
@@ -19,14 +22,20 @@ def main() -> None:
 
     try:
         code = app(standalone_mode=False)
+        sys.stdout.flush()  # while a closed pipe can still be told from a failure
     except UsageError as error:
         _fail(str(error), 2)
     except StreamerError as error:
         _fail(str(error), 1)
     except (KeyboardInterrupt, Abort):
         _fail("interrupted", 130)
-    except BrokenPipeError:  # `streamer ... | head` is no failure
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        _leave_pipe()
+    except SystemExit as ended:
+        # typer and rich answer a closed pipe with an exit code of 1
+        if isinstance(ended.__context__, BrokenPipeError):
+            _leave_pipe()
+        raise
     except Exception as error:
         _fail_of_parser(error)
         raise
@@ -42,6 +51,12 @@ def _fail_of_parser(error: Any) -> None:
         if not error.format_message():  # the help was asked for by giving no arguments, and is printed
             sys.exit(2)
         _fail(f"{error.format_message()} (see {where} --help)", 2)
+
+
+def _leave_pipe() -> NoReturn:
+    """End without a word; what standard output still holds goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(BROKEN_PIPE)
 
 
 def _fail(message: str, code: int) -> None:

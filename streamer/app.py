@@ -29,6 +29,7 @@ from streamer.transactions import ExactlyOnce
 from streamer.transport.base import Source
 
 if TYPE_CHECKING:
+    from streamer.engine.uniencoder import UniEncoderBackend
     from streamer.transport.kafka_admin import TopicFacts
 
 REACH_TIMEOUT_S = 10.0
@@ -76,22 +77,25 @@ def build_classifier(model: ModelSettings, *, max_tokens: int | str) -> Classifi
     from streamer.engine.independent import ARCHITECTURE
     from streamer.engine.loading import read_config
     from streamer.engine.scoring import BatchingClassifier
-    from streamer.engine.uniencoder import UniEncoderBackend, open_uniencoder
+    from streamer.engine.varlen import choose_kernels
 
     device = choose_device(model.device)
     dtype = choose_dtype(model.dtype, device)
-    flat = device.type == "cpu"
     directory = model_directory(model)
     backend: BundledBackend | UniEncoderBackend
     if read_config(directory).get("architecture_type") == ARCHITECTURE:
-        backend = BundledBackend(directory=directory, name=model.name, device=device, dtype=dtype, flat=flat)
+        backend = BundledBackend(
+            directory=directory, name=model.name, device=device, dtype=dtype, choose_kernels=choose_kernels
+        )
     else:
+        from streamer.engine.uniencoder import open_uniencoder  # and transformers with it
+
         backend = open_uniencoder(
             directory,
             facet_mode=model.facet_mode,
             device=device,
             dtype=dtype,
-            flat=flat,
+            choose_kernels=choose_kernels,
             max_row_tokens=model.max_row_tokens,
             name=model.name,
         )
@@ -102,6 +106,18 @@ def build_classifier(model: ModelSettings, *, max_tokens: int | str) -> Classifi
         device_threads=choose_device_threads(device),
         set_threads=thread_setter(device),
     )
+
+
+def with_cache(classifier: Classifier, model: ModelSettings) -> Classifier:
+    """The classifier, behind a memory of its latest scores where the settings want one.
+
+    The fake never has one: what is measured with it is its service time, and its texts repeat.
+    """
+    if not model.cache_memory_mb or model.name == FAKE:
+        return classifier
+    from streamer.engine.cache import CachingClassifier
+
+    return CachingClassifier(inner=classifier, max_bytes=model.cache_memory_mb * 1024 * 1024)
 
 
 @dataclass(frozen=True, slots=True)

@@ -270,31 +270,41 @@ def evaluate(
 
 @app.command()
 def bench(
-    model: Annotated[str, typer.Option(help="bundled, a directory, or a Hugging Face id.")] = "bundled",
+    model: Annotated[str, typer.Option(help="bundled, fake, a directory, or a Hugging Face id.")] = "bundled",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
-    records: Annotated[int, typer.Option(min=1, help="Texts of a round.")] = 512,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds; medians are reported.")] = 5,
-    compare: Annotated[
-        bool | None, typer.Option("--compare/--no-compare", help="With gliclass; default: if it is installed.")
+    records: Annotated[int, typer.Option(min=1, help="Texts of a round.")] = 256,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; medians are reported.")] = 3,
+    load_seconds: Annotated[float, typer.Option(min=0.1, help="How long each load is offered.")] = 6.0,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="stages, latency, scaling, compare (with gliclass); parted by commas. Default: all."),
     ] = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw latency and scaling into this .svg file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure microseconds a record by stage, and the engine against the reference pipeline."""
+    """Measure this machine: cost by stage, latency by load, growth with labels and text, and the reference pipeline."""
     import orjson
 
-    from streamer.bench.run import run_bench, show_bench
+    from streamer.bench.run import parse_sections, require_picture, run_bench, write_picture
+    from streamer.bench.show import show_bench
     from streamer.settings import build_model_settings
     from streamer.telemetry.logs import configure_logs
 
     configure_logs(level="error", form="console", stream=sys.stderr)
+    sections = parse_sections(only or [])
+    if picture is not None:
+        require_picture(picture, sections)
     result = run_bench(
         console=Console(stderr=True),
         model=build_model_settings({"name": model, "device": device, "dtype": dtype}),
         records=records,
         rounds=rounds,
-        compare=compare,
+        load_s=load_seconds,
+        sections=sections,
     )
     show_bench(Console(), result)
+    if picture is not None:
+        write_picture(picture, result)
     if as_json:
         print(orjson.dumps(result.as_dict()).decode())

@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 from rich.console import Console
 
-from streamer.app import build_classifier
+from streamer.app import build_classifier, with_cache
 from streamer.errors import UsageError
 from streamer.facets import LabelSet
 from streamer.offline import classify_texts, label_set_from_flags, label_set_from_settings, show_verdict
@@ -41,7 +41,7 @@ def run_classify(
         raise UsageError("give a text, or --input FILE (- for standard input)")
     chosen, model_settings = _labels_and_model(config, label_set, labels, multi_labels, threshold, model)
     job = None if source is None else plan_file(source=source, output=output, text=columns, overwrite=overwrite)
-    classifier = build_classifier(model_settings, max_tokens="auto")
+    classifier = with_cache(build_classifier(model_settings, max_tokens="auto"), model_settings)
     try:
         classifier.warm_up([chosen])
         if job is None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from streamer.app import Connection, require_topics, take_up_topics
+from streamer.app import Connection, build_classifier, require_topics, take_up_topics, with_cache
 from streamer.errors import UsageError
-from streamer.settings import Settings, build_settings
+from streamer.facets import Facet, Kind, Label, LabelSet
+from streamer.records import Document
+from streamer.settings import ModelSettings, Settings, build_settings
 
 if TYPE_CHECKING:
     from tests.conftest import RoadBroker
@@ -53,3 +56,26 @@ def test_nobody_is_asked_about_known_topics() -> None:
     known = dict.fromkeys(("t-in", "t-out", "t-dead"), None)
     unreachable = Connection("127.0.0.1:1", {}, embedded=False)
     assert require_topics(settings, unreachable, known=known) == {}
+
+
+@pytest.mark.parametrize(("cache_memory_mb", "hits"), [(1, 1), (0, None)])
+def test_a_model_is_served_with_a_cache_unless_that_is_off(
+    tiny_bundled: Path, cache_memory_mb: int, hits: int | None
+) -> None:
+    model = ModelSettings(name=str(tiny_bundled), device="cpu", cache_memory_mb=cache_memory_mb)
+    assert last_hits(model) == hits
+
+
+def test_the_fake_has_no_cache() -> None:
+    assert last_hits(ModelSettings(name="fake", cache_memory_mb=64)) is None
+
+
+def last_hits(model: ModelSettings) -> int | None:
+    """How many of one text were known when it came for the second time; None without a cache."""
+    classifier = with_cache(build_classifier(model, max_tokens="auto"), model)
+    document = Document("again", LabelSet("mood", (Facet("mood", Kind.SINGLE, (Label("bad"), Label("good"))),)))
+    for _ in range(2):
+        window = classifier.submit([document]).wait(30.0)
+    classifier.close()
+    assert window is not None
+    return None if window.facts.cache is None else window.facts.cache.hits

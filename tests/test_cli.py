@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +46,31 @@ def settings(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("classify", "--model", "fake", "--labels", "mood=bad,good", "-i", "-"), "a text\n" * 20_000),  # while writing
+        (("classify", "--model", "fake", "--labels", "mood=bad,good", "a text"), ""),  # at the end
+        (("check", "--offline", "-c", "SETTINGS"), ""),  # a table
+    ],
+)
+def test_a_reader_that_goes_away_ends_it_quietly(arguments: tuple[str, ...], text: str, settings: Path) -> None:
+    given = [str(settings) if argument == "SETTINGS" else argument for argument in arguments]
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "streamer", *given],
+            input=text.encode(),
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
 def test_version_and_help(command: Command) -> None:
     assert command("--version") == (0, "streamer 0.1.0\n", "")
     for verb in ("demo", "run", "check", "classify", "produce", "train", "evaluate", "bench"):
@@ -71,6 +98,8 @@ def test_version_and_help(command: Command) -> None:
         (("produce", "none.jsonl", "--topic", "t"), "none.jsonl"),
         (("produce", "x.jsonl", "--topic", "t", "--property", "a"), "write name=value"),
         (("evaluate", "none.parquet"), "none.parquet"),
+        (("bench", "--only", "stages,speed"), "--only 'speed': no such section; use one or more of stages,"),
+        (("bench", "--picture", "bench.png"), "name a file that ends in .svg"),
         (("train", "--data", "none.jsonl", "--out", "nothing-here"), "none.jsonl"),
         (("train", "--data", "x", "--out", "y", "--steps", "0"), "--steps"),
     ],

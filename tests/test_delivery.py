@@ -34,7 +34,7 @@ class Road:
     def send(self, count: int, partition: int = 0) -> None:
         for offset in range(count):
             one = Envelope(Position("in", partition, offset), 1, b"k", (), None, b"v", None)
-            self.delivery.start(one)
+            self.delivery.start([one])
             self.delivery.send(one, [Outbound("out", b"k", b"%d" % offset, (), None, False)])
 
     def written(self) -> list[bytes | None]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from threading import Event
 
 import jsonschema
@@ -69,14 +69,14 @@ class Until(Observer):
         self._left = expected
         self._deadline_s = time.monotonic() + timeout_s
 
-    def published(self, topic: str, latency_s: float | None) -> None:
-        self._ended()
+    def published(self, topic: str, latencies_s: Sequence[float | None]) -> None:
+        self._ended(len(latencies_s))
 
-    def dead_lettered(self, topic: str) -> None:
-        self._ended()
+    def dead_lettered(self, topic: str, records: int) -> None:
+        self._ended(records)
 
-    def _ended(self) -> None:
-        self._left -= 1
+    def _ended(self, records: int) -> None:
+        self._left -= records
         if not self._left:
             self.stop.set()
 

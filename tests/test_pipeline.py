@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Any
@@ -79,11 +79,11 @@ class Watch(Observer):
     def consumed(self, topic: str, records: int) -> None:
         self.counts["consumed"] += records
 
-    def published(self, topic: str, latency_s: float | None) -> None:
-        self._ended(1)
+    def published(self, topic: str, latencies_s: Sequence[float | None]) -> None:
+        self._ended(len(latencies_s))
 
-    def dead_lettered(self, topic: str) -> None:
-        self._ended(1)
+    def dead_lettered(self, topic: str, records: int) -> None:
+        self._ended(records)
 
     def paused(self, topics: Any) -> None:
         self.most_paused = max(self.most_paused, len(topics))

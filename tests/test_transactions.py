@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -30,11 +30,11 @@ class Told(Observer):
         self.counts: Counter[str] = Counter()
         self.reasons: list[str] = []
 
-    def published(self, topic: str, latency_s: float | None) -> None:
-        self.counts["published"] += 1
+    def published(self, topic: str, latencies_s: Sequence[float | None]) -> None:
+        self.counts["published"] += len(latencies_s)
 
-    def dead_lettered(self, topic: str) -> None:
-        self.counts["dead"] += 1
+    def dead_lettered(self, topic: str, records: int) -> None:
+        self.counts["dead"] += records
 
     def rewound(self, reason: str) -> None:
         self.reasons.append(reason)
@@ -72,7 +72,7 @@ class Member(GroupListener):
             return
         if not self.delivery.rewinding:
             for one in records:
-                reject = self.delivery.start(one)
+                reject = self.delivery.start([one]).get(one.position)
                 self.under_way.append(one if reject is None else one.replace(reject))
 
     def answer(self, count: int) -> None:
@@ -367,7 +367,7 @@ def test_the_memory_of_refusals_does_not_grow() -> None:
     world.finish(member, 3)
     (at,) = {position.at for position in world.broker.messages("in") if position.partition == 0}
     one = Envelope(Position(*at, 0), 99, None, (), None, None, None)
-    assert member.delivery.start(one) is None
+    assert one.position not in member.delivery.start([one])
 
 
 def test_waiting_for_a_settled_transaction_says_what_became_of_it() -> None:

@@ -66,12 +66,12 @@ class DemoObserver(Observer):
                 if facet.name in gold:
                     self._agreed[f"{name}.{facet.name}"].append(facet.labels == (gold[facet.name],))
 
-    def published(self, topic: str, latency_s: float | None) -> None:
-        self.published_records += 1
+    def published(self, topic: str, latencies_s: Sequence[float | None]) -> None:
+        self.published_records += len(latencies_s)
         self._end_when_all()
 
-    def dead_lettered(self, topic: str) -> None:
-        self.dead_lettered_records += 1
+    def dead_lettered(self, topic: str, records: int) -> None:
+        self.dead_lettered_records += records
         self._end_when_all()
 
     def _end_when_all(self) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from threading import Event
 from typing import TYPE_CHECKING, TypeAlias
 
-from streamer.app import REACH_TIMEOUT_S, Connection, build_classifier, build_pipeline
+from streamer.app import REACH_TIMEOUT_S, Connection, build_classifier, build_pipeline, with_cache
 from streamer.delivery import AtLeastOnce
 from streamer.observe import Observer
 from streamer.records import Envelope, Outbound, Reject
@@ -74,7 +74,8 @@ def replay(
         outcome.left -= offsets
         advance(offsets)
 
-    classifier = build_classifier(settings.model, max_tokens=settings.batching.max_tokens)
+    model = build_classifier(settings.model, max_tokens=settings.batching.max_tokens)
+    classifier = with_cache(model, settings.model)
     try:
         classifier.warm_up([plan.label_set])
         source = ReplaySource(
@@ -151,7 +152,7 @@ class SideSink:
         if topic is None:
             self._dropped.append(on_delivered)
         else:
-            self._sink.send(replace(message, topic=topic), on_delivered)
+            self._sink.send(message._replace(topic=topic), on_delivered)
 
     def flush(self, timeout_s: float) -> int:
         """See `Sink.flush`."""
@@ -175,8 +176,8 @@ class _Tally(Observer):
     def rejected(self, envelope: Envelope[Reject]) -> None:
         self._outcome.rejected[envelope.payload.code] += 1
 
-    def published(self, topic: str, latency_s: float | None) -> None:
-        self._outcome.labelled += 1
+    def published(self, topic: str, latencies_s: Sequence[float | None]) -> None:
+        self._outcome.labelled += len(latencies_s)
 
 
 def compare(

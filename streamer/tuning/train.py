@@ -20,9 +20,9 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax
 
-from streamer.engine.bundled import pad
 from streamer.engine.independent import ARCHITECTURE, IndependentConfig, IndependentLabelModel
 from streamer.engine.loading import CONFIG, TOKENIZER, WEIGHTS, load_independent, read_config, save_independent
+from streamer.engine.padding import pad
 from streamer.errors import UsageError
 from streamer.tuning.recipe import Example, Source, draw_examples
 

@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 from streamer.app import bundled_directory
 from streamer.engine.base import Backend, Classifier, ModelInfo, Row, WindowScores
 from streamer.engine.bundled import BundledBackend
+from streamer.engine.cache import CachingClassifier
 from streamer.engine.devices import thread_setter
 from streamer.engine.fake import FakeClassifier
 from streamer.engine.scoring import BatchingClassifier
+from streamer.engine.varlen import choose_kernels
 from streamer.errors import FatalError, UsageError
 from streamer.facets import Facet, Kind, Label, LabelSet
 from streamer.records import Document, Reject, Scores
@@ -117,13 +119,32 @@ def maker_of(backend: Backend) -> Make:
 
 def make_bundled(directory: Path) -> Make:
     device = torch.device("cpu")
-    return maker_of(BundledBackend(directory=directory, name="tiny", device=device, dtype=torch.float32, flat=True))
+    dtype = torch.float32
+    return maker_of(
+        BundledBackend(directory=directory, name="tiny", device=device, dtype=dtype, choose_kernels=choose_kernels)
+    )
 
 
-@pytest.fixture(scope="module", params=["fake", "tiny", "bundled"])
+def behind_a_cache(inner: Make) -> Make:
+    """Each of its classifiers behind a cache."""
+
+    def make(
+        *, gate: Event | None = None, out_of_memory: Collection[str] = (), failing: Collection[str] = ()
+    ) -> Classifier:
+        made = inner(gate=gate, out_of_memory=out_of_memory, failing=failing)
+        return CachingClassifier(inner=made, max_bytes=1 << 20)
+
+    return make
+
+
+@pytest.fixture(scope="module", params=["fake", "tiny", "bundled", "cached fake", "cached tiny"])
 def make(request: pytest.FixtureRequest) -> Make:
     if request.param == "fake":
         return make_fake
+    if request.param == "cached fake":
+        return behind_a_cache(make_fake)
+    if request.param == "cached tiny":
+        return behind_a_cache(make_bundled(request.getfixturevalue("tiny_bundled")))
     return make_bundled(bundled_directory() if request.param == "bundled" else request.getfixturevalue("tiny_bundled"))
 
 

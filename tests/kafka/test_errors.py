@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import pytest
 
 from streamer.errors import DeliveryError, UsageError
-from streamer.records import Outbound, Partition
-from streamer.transport.base import DeliveryOutcome, Offsets
+from streamer.records import Outbound
+from streamer.transport.base import DeliveryOutcome
 from streamer.transport.kafka_admin import create_topics, describe_cluster, topic_facts
 from streamer.transport.kafka_client import GroupProtocol, Properties
 from streamer.transport.kafka_sink import KafkaSink
 from streamer.transport.kafka_source import KafkaSource
+from tests.listeners import Deaf
 
 if TYPE_CHECKING:
     from tests.conftest import RoadBroker
@@ -24,18 +24,6 @@ pytestmark = pytest.mark.kafka
 NOBODY = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN", "sasl.username": "nobody"}
 WRONG_PASSWORD: Properties = {**NOBODY, "sasl.password": "sesame"}
 NO_RIGHTS: Properties = {**NOBODY, "sasl.password": "local-test-only"}
-
-
-class Deaf:
-    """A listener that does nothing."""
-
-    def on_assigned(self, partitions: Collection[Partition]) -> None: ...
-
-    def on_revoked(self, partitions: Collection[Partition]) -> None: ...
-
-    def on_lost(self, partitions: Collection[Partition]) -> None: ...
-
-    def on_committed(self, offsets: Offsets) -> None: ...
 
 
 def source(bootstrap: str, topics: list[str], protocol: GroupProtocol, properties: Properties) -> KafkaSource:

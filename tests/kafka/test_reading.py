@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,8 +13,9 @@ from structlog.testing import capture_logs
 
 from streamer.errors import FatalError
 from streamer.records import Envelope, Outbound, Partition
-from streamer.transport.base import Offsets
+from streamer.transport.kafka_client import GroupProtocol
 from streamer.transport.kafka_source import KafkaSource
+from tests.listeners import Deaf
 
 if TYPE_CHECKING:
     from tests.conftest import RoadBroker
@@ -22,26 +23,14 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.kafka
 
 
-class Deaf:
-    """A listener that does nothing."""
-
-    def on_assigned(self, partitions: Collection[Partition]) -> None: ...
-
-    def on_revoked(self, partitions: Collection[Partition]) -> None: ...
-
-    def on_lost(self, partitions: Collection[Partition]) -> None: ...
-
-    def on_committed(self, offsets: Offsets) -> None: ...
-
-
-def join(road: RoadBroker, topic: str, instance: str | None = None) -> KafkaSource:
+def join(road: RoadBroker, topic: str, instance: str | None = None, protocol: GroupProtocol = "classic") -> KafkaSource:
     source = KafkaSource(
         bootstrap_servers=road.bootstrap_servers,
         group_id=topic,
         topics=[topic],
         properties={},
         auto_offset_reset="earliest",
-        group_protocol="classic",
+        group_protocol=protocol,
         group_instance_id=instance,
         fetch_memory_mb=8,
     )
@@ -111,7 +100,19 @@ def test_a_second_holder_of_a_static_membership_fences_the_first(kafka_road: Roa
     poll_until(first, lambda records: len(records) == 1)
     second = join(kafka_road, topic, instance="pod-0")
     poll_until(second, lambda records: len(records) == 1)
-    with pytest.raises(FatalError, match="fenced by other consumer"):
+    with pytest.raises(FatalError, match=r"same kafka\.group_instance_id .*fenced by other consumer"):
         poll_until(first, lambda records: False)
     first.close()
     second.close()
+
+
+def test_a_static_membership_in_use_is_refused_by_the_consumer_protocol(kafka_road: RoadBroker, unique: str) -> None:
+    topic = kafka_road.create_topic(unique, partitions=1)
+    kafka_road.produce([Outbound(topic, None, b"v", (), None, False)], partition=0)
+    first = join(kafka_road, topic, instance="pod-0", protocol="consumer")
+    poll_until(first, lambda records: len(records) == 1)
+    second = join(kafka_road, topic, instance="pod-0", protocol="consumer")
+    with pytest.raises(FatalError, match=r"same kafka\.group_instance_id .*still used by another member"):
+        poll_until(second, lambda records: False)
+    second.close()
+    first.close()

@@ -15,10 +15,11 @@ from confluent_kafka import Consumer, TopicPartition
 
 from streamer.errors import FatalError, RewindError
 from streamer.records import Outbound, Partition
-from streamer.transport.base import DeliveryOutcome, GroupListener, Offsets, Settling
+from streamer.transport.base import DeliveryOutcome, Settling
 from streamer.transport.kafka_admin import create_topics
 from streamer.transport.kafka_source import KafkaSource
 from streamer.transport.kafka_transactions import KafkaTransactionalSink
+from tests.listeners import Deaf
 
 if TYPE_CHECKING:
     from tests.kafka.conftest import KafkaCluster
@@ -29,37 +30,30 @@ KAFKA_SCRIPT = "deploy/kafka/kafka.sh"
 WAIT_S = 40.0
 
 
-class Deaf(GroupListener):
-    """Hears nothing."""
-
-    def on_assigned(self, partitions: object) -> None:
-        """Nothing to do."""
-
-    on_revoked = on_lost = on_assigned
-
-    def on_committed(self, offsets: Offsets) -> None:
-        """Nothing to do."""
-
-
 class Member:
     """A group member that writes to one topic, with short deadlines."""
 
-    def __init__(self, servers: str, name: str, transaction_timeout_s: float) -> None:
+    def __init__(self, servers: str, name: str, transaction_timeout_s: float, instance: str | None = None) -> None:
         self.servers = servers
         self.out = f"{name}-out"
         self.at = Partition(name, 0)
         create_topics(servers, {}, {name: 1, self.out: 1}, {}, timeout_s=30)
-        self.source = KafkaSource(
-            bootstrap_servers=servers, group_id=name, topics=[name], properties={}, auto_offset_reset="earliest",
-            group_protocol="classic", group_instance_id=None, fetch_memory_mb=8,
-        )  # fmt: skip
-        self.source.subscribe(Deaf())
-        deadline = time.monotonic() + WAIT_S
-        while not self.source.lag():
-            assert time.monotonic() < deadline
-            self.source.poll(1, 0.1)
+        self.source = self.another_source(instance)
         self.sink = self.another_sink(transaction_timeout_s)
         self.sink.open()
+
+    def another_source(self, instance: str | None) -> KafkaSource:
+        """Another member of the group; returns when it holds the partition."""
+        source = KafkaSource(
+            bootstrap_servers=self.servers, group_id=self.at.topic, topics=[self.at.topic], properties={},
+            auto_offset_reset="earliest", group_protocol="classic", group_instance_id=instance, fetch_memory_mb=8,
+        )  # fmt: skip
+        source.subscribe(Deaf())
+        deadline = time.monotonic() + WAIT_S
+        while not source.lag():
+            assert time.monotonic() < deadline
+            source.poll(1, 0.1)
+        return source
 
     def another_sink(self, transaction_timeout_s: float) -> KafkaTransactionalSink:
         return KafkaTransactionalSink(
@@ -196,3 +190,15 @@ def test_a_rival_ends_the_first_holder(whole_cluster: KafkaCluster, unique: str)
     finally:
         rival.close()
         member.close()
+
+
+def test_a_member_whose_static_membership_was_taken_says_so(kafka_bootstrap: str, unique: str) -> None:
+    member = Member(kafka_bootstrap, unique, transaction_timeout_s=30.0, instance="pod-0")
+    rival = member.another_source("pod-0")
+    try:
+        member.write(b"never seen")
+        with pytest.raises(FatalError, match=r"same kafka\.group_instance_id"):
+            settle(member.commit(1))
+    finally:
+        rival.close()
+        member.sink.close()

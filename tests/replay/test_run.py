@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from streamer.records import Outbound
 from streamer.replay.run import SideSink
 from streamer.transport.base import DeliveryOutcome, OnDelivered
@@ -43,7 +41,7 @@ def test_events_go_to_the_side_topic_and_dead_letters_nowhere() -> None:
     assert outcomes == []
     assert sink.flush(0.0) == 0
     assert outcomes == [None, None]
-    assert kept.messages == [replace(EVENT, topic="side")]
+    assert kept.messages == [EVENT._replace(topic="side")]
     sink.close()
     assert kept.closed
 
@@ -52,4 +50,4 @@ def test_dead_letters_go_to_a_topic_of_their_own() -> None:
     kept = Kept()
     sink = SideSink(kept, to="side", dead_letter="side.dead")
     sink.send(LETTER, lambda outcome: None)
-    assert kept.messages == [replace(LETTER, topic="side.dead")]
+    assert kept.messages == [LETTER._replace(topic="side.dead")]
