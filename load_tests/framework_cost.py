@@ -9,8 +9,8 @@ turns: at_least_once and exactly_once on Apache Kafka, with a topic filled befor
 
 CPU time, not wall clock: other work on the machine moves it far less. It is told by thread. `loop` is our own road, all
 of it on one thread; `engine` is the no-op engine; `client` is the rest, which on Kafka is librdkafka: sockets, lz4,
-checksums. `process` is their sum. Exit code 1 when the process takes more than GOAL_US under at_least_once on Kafka, or
-a record did not end in an event.
+checksums. `process` is their sum, and `framework` all of it but the engine. Exit code 1 when `framework` takes more than
+GOAL_US under at_least_once on Kafka, or a record did not end in an event.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ VALUE_BYTES = 300
 TEXT_CHARACTERS = 200
 MEMORY = "memory"
 KINDS = ("at_least_once", "exactly_once", MEMORY)
-THREADS = ("process", "loop", "engine", "client")
+THREADS = ("framework", "loop", "client", "engine", "process")
 ROUND_S = 300.0
 
 
@@ -114,7 +114,8 @@ class Meter(Observer):
             return
         self.beat("end")
         spent = {name: seconds - self._began.get(name, 0.0) for name, seconds in _clocks().items()}
-        spent["client"] = spent["process"] - spent["loop"] - spent["engine"]
+        spent["framework"] = spent["process"] - spent["engine"]
+        spent["client"] = spent["framework"] - spent["loop"]
         self.cost = Cost(
             kind=self._kind,
             outputs=self._outputs,
@@ -158,7 +159,7 @@ def run_framework_cost(console: Console, records: int, rounds: int) -> bool:
                 print(orjson.dumps(asdict(done[-1])).decode(), flush=True)
     found = {kind: medians([cost for cost in done if cost.kind == kind]) for kind in KINDS}
     show(console, found)
-    goal_met = found["at_least_once"]["process"] <= GOAL_US
+    goal_met = found["at_least_once"]["framework"] <= GOAL_US
     whole = all(cost.outputs == records for cost in done)
     print(orjson.dumps({"us_per_record": found, "goal_us": GOAL_US, "goal_met": goal_met, "whole": whole}).decode())
     return goal_met and whole

@@ -1,6 +1,6 @@
-"""Scores -> Verdicts: labels per facet, abstention, routes.
+"""Scores -> what is decided: labels per facet, abstention, routes.
 
-Enters: documents and their logits. Leaves: one Verdict each, by the LabelSet that the document carries.
+Enters: logits of documents. Leaves: what was decided of them, by the LabelSet that each document carries.
 Scores: sigmoid per label in a multi facet, softmax over the facet's labels in a single one, rounded to what an event
 shows before anything is decided by them: so whoever reads an event comes to the same labels and routes.
 Must not know: models, Kafka.
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.facets import Facet, Kind, LabelSet, Route
-from streamer.records import Document, FacetVerdict, Scores, Verdict
+from streamer.records import Decided, Document, FacetColumns, FacetVerdict, Scores, Verdict
 
 Matrix = NDArray[np.float64]
 SCORE_DIGITS = 4
@@ -39,23 +39,25 @@ def decide(documents: Sequence[Document], scores: Sequence[Scores]) -> list[Verd
         groups[id(document.label_set)].append(i)
     verdicts: dict[int, Verdict] = {}
     for members in groups.values():
-        label_set = documents[members[0]].label_set
-        # (members, labels of all facets)
-        logits = np.concatenate([scores[i].logits for i in members]).reshape(len(members), -1)
-        for i, given in zip(members, zip(*_all_facets(label_set, logits), strict=True), strict=True):
-            routes = routes_of(label_set, given) if label_set.routes else ()
-            verdicts[i] = Verdict(given, routes, label_set, scores[i].truncated)
+        decided = decide_alike(documents[members[0]].label_set, [scores[i] for i in members])
+        verdicts.update((i, decided.verdict(row)) for row, i in enumerate(members))
     return [verdicts[i] for i in range(len(documents))]
 
 
-def _all_facets(label_set: LabelSet, logits: NDArray[np.float32]) -> list[list[FacetVerdict]]:
-    """Per facet, the verdict of every document."""
-    decided, first = [], 0
+def decide_alike(label_set: LabelSet, scores: Sequence[Scores]) -> Decided:
+    """Decide documents of one label set, at least one."""
+    # (documents, labels of all facets)
+    logits = np.concatenate([one.logits for one in scores]).reshape(len(scores), -1)
+    facets, first = [], 0
     for facet in label_set.facets:
         last = first + len(facet.labels)
-        decided.append(_facet(facet, logits[:, first:last]))
+        facets.append(_facet(facet, logits[:, first:last]))
         first = last
-    return decided
+    decided = Decided(label_set, facets, [()] * len(scores), [one.truncated for one in scores])
+    if not label_set.routes:
+        return decided
+    routes = [routes_of(label_set, decided.verdict(row).facets) for row in range(len(scores))]
+    return Decided(label_set, facets, routes, decided.truncated)
 
 
 def margins(facet: Facet, scores: Matrix) -> Matrix:
@@ -76,20 +78,19 @@ def doubts(facet: Facet, scores: Matrix) -> tuple[NDArray[np.bool_], NDArray[np.
     return low, close
 
 
-def _facet(facet: Facet, logits: NDArray[np.float32]) -> list[FacetVerdict]:
-    names = [label.name for label in facet.labels]
+def _facet(facet: Facet, logits: NDArray[np.float32]) -> FacetColumns:
     scores = facet_scores(facet, logits)
     low, close = doubts(facet, scores)
+    labels = _labels(facet, logits, scores)
     abstained = (low | close).tolist()
-    labels = _labels(facet, names, logits, scores)
-    return [
-        FacetVerdict(facet.name, () if doubtful else given, dict(zip(names, values)), doubtful)  # noqa: B905
-        for doubtful, given, values in zip(abstained, labels, scores.tolist(), strict=True)
-    ]
+    for row in np.flatnonzero(low | close).tolist():
+        labels[row] = ()
+    return FacetColumns(facet, scores, labels, abstained)
 
 
-def _labels(facet: Facet, names: list[str], logits: NDArray[np.float32], scores: Matrix) -> list[tuple[str, ...]]:
+def _labels(facet: Facet, logits: NDArray[np.float32], scores: Matrix) -> list[tuple[str, ...]]:
     """Labels of each document, abstention aside."""
+    names = [label.name for label in facet.labels]
     if facet.kind is Kind.SINGLE:
         alone = [(name,) for name in names]
         # of the logits, for rounding makes equals

@@ -8,14 +8,16 @@ Must not know: models, Kafka clients.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
 from streamer.engine.base import ModelInfo
-from streamer.records import Envelope, Headers, Outbound, Reject, Stream, Verdict
+from streamer.event_writer import SCHEMA_VERSION, EventWriter
+from streamer.facets import LabelSet
+from streamer.records import Decided, Envelope, Headers, Outbound, Reject, Stream, Verdict
 
-SCHEMA_VERSION = 1
 DEAD_LETTER_HEADER = "streamer.dead-letter."
 # what a dead letter may repeat of a record beside its value: key and headers, which nothing else bounds
 MAX_HEAD_BYTES = 65_536
@@ -32,6 +34,43 @@ class Encoder:
     def __init__(self, *, model: ModelInfo, max_dead_letter_bytes: int) -> None:
         self._model = {"name": model.name, "revision": model.revision}
         self._max_dead_letter_bytes = max_dead_letter_bytes
+        self._writers: dict[str, EventWriter] = {}  # by input topic, for the label set last used
+
+    def window(
+        self, stream: Stream, envelopes: Sequence[Envelope[object]], decided: Decided, now_ms: int
+    ) -> list[tuple[Outbound, ...]]:
+        """What `events` says of each record, for all records of a stream that one label set decided."""
+        if not stream.all_scores:
+            return [self.events(stream, one.replace(decided.verdict(row)), now_ms) for row, one in enumerate(envelopes)]
+        writer = self._writers.get(stream.topic)
+        if writer is None or writer.label_set is not decided.label_set:
+            after = self._of_all(decided.label_set)
+            writer = self._writers[stream.topic] = EventWriter(
+                topic=stream.topic, label_set=decided.label_set, after=after
+            )
+        out = []
+        passing = stream.pass_payload and stream.parse_json
+        events = writer.write(envelopes, decided, now_ms)
+        for row, (envelope, event, routes) in enumerate(zip(envelopes, events, decided.routes, strict=True)):
+            if len(routes) > 1:
+                out.append(self.events(stream, envelope.replace(decided.verdict(row)), now_ms))
+                continue
+            _, _, key, headers, timestamp_ms, value, _ = envelope
+            if passing and value is not None:
+                event = b'%b,"payload":%b}' % (event[:-1], value)
+            if headers:
+                headers = _passed(stream, headers)
+            to = routes[0] if routes else stream.output
+            out.append((Outbound(to, key, event, headers, timestamp_ms if stream.keep_timestamp else None, False),))
+        return out
+
+    def _of_all(self, label_set: LabelSet) -> dict[str, Any]:
+        """Members that are the same in all events of a label set, in their order."""
+        return {
+            "label_set": {"name": label_set.name, "version": label_set.version},
+            "model": self._model,
+            "calibration": None,
+        }
 
     def events(self, stream: Stream, envelope: Envelope[Verdict], now_ms: int) -> tuple[Outbound, ...]:
         """The labelled event of a record, keyed as its input: one for each topic it is routed to, or one for the
@@ -51,16 +90,14 @@ class Encoder:
                 for name, labels, scores, abstained in facets
             },
             "route": routes[0] if routes else None,
-            "label_set": {"name": label_set.name, "version": label_set.version},
-            "model": self._model,
-            "calibration": None,
+            **self._of_all(label_set),
             "truncated": truncated,
             "classified_at_ms": now_ms,
         }
         if stream.pass_payload and stream.parse_json and value is not None:
             event["payload"] = orjson.Fragment(value)
         if headers:
-            headers = tuple([header for header in headers if header[0] in stream.pass_headers])
+            headers = _passed(stream, headers)
         if not stream.keep_timestamp:
             timestamp_ms = None
         if len(routes) < 2:
@@ -98,6 +135,10 @@ class Encoder:
             timestamp_ms=None,
             dead_letter=True,
         )
+
+
+def _passed(stream: Stream, headers: Headers) -> Headers:
+    return tuple([header for header in headers if header[0] in stream.pass_headers])
 
 
 def _within(

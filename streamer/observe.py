@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from streamer.engine.base import EngineFacts
 from streamer.facets import LabelSet
-from streamer.records import Envelope, Partition, Reject, Verdict
+from streamer.records import Decided, Envelope, Partition, Reject
 from streamer.transport.base import Lag
 
 
@@ -36,8 +36,8 @@ class Observer:
         """A window came back, `engine_s` after it was submitted: once for every window submitted, also when what it
         held has been dropped meanwhile."""
 
-    def labelled(self, envelopes: Sequence[Envelope[Verdict]]) -> None:
-        """Verdicts were reached and are about to be sent."""
+    def labelled(self, envelopes: Sequence[Envelope[object]], decided: Decided) -> None:
+        """This was decided of records of one topic, in their order; their events are about to be sent."""
 
     def published(self, topic: str, latencies_s: Sequence[float | None]) -> None:
         """Outputs were acknowledged, one for each latency, which counts from the input's timestamp (None: it had
@@ -108,9 +108,9 @@ class Observers(Observer):
         for one in self._observers:
             one.scored(facts, engine_s)
 
-    def labelled(self, envelopes: Sequence[Envelope[Verdict]]) -> None:
+    def labelled(self, envelopes: Sequence[Envelope[object]], decided: Decided) -> None:
         for one in self._observers:
-            one.labelled(envelopes)
+            one.labelled(envelopes, decided)
 
     def published(self, topic: str, latencies_s: Sequence[float | None]) -> None:
         for one in self._observers:

@@ -16,9 +16,9 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Event
-from typing import cast
+from typing import TypeAlias, cast
 
-from streamer.decide import decide
+from streamer.decide import decide_alike
 from streamer.decode import Decoder
 from streamer.delivery import BLOCK_S, Delivery
 from streamer.encode import Encoder
@@ -27,7 +27,7 @@ from streamer.errors import TransientError
 from streamer.facets import LabelSet
 from streamer.gather import Gather
 from streamer.observe import Observer
-from streamer.records import Document, Envelope, Outbound, Partition, Reject, Scores, Stream, Verdict
+from streamer.records import Document, Envelope, Outbound, Partition, Reject, Scores, Stream
 from streamer.transport.base import Offsets, Source
 
 LAG_INTERVAL_S = 1.0
@@ -38,6 +38,10 @@ TAKE_IN_S = 0.02
 COMMIT_SHARE = 0.3
 # one window on the device and one behind it: more would only age in the queue
 WINDOWS_UNDER_WAY = 2
+# decided, encoded and sent together: what is made of so many stays in the processor's cache meanwhile
+HAND_OUT_RECORDS = 128
+
+_Scored: TypeAlias = tuple[Envelope[Document | Reject], Scores | Reject]
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,48 +241,47 @@ class Pipeline:
     def _hand_out(self, envelopes: Sequence[Envelope[Document | Reject]], result: WindowScores | None) -> None:
         """Decide, encode and send a window in its order; work of partitions no longer held is dropped."""
         answers = iter(() if result is None else result.scores)
-        held = []
+        held: list[_Scored] = []
         for envelope in envelopes:
             answer = envelope.payload if isinstance(envelope.payload, Reject) else next(answers)
             if self._delivery.holds(envelope):
                 held.append((envelope, answer))
-        began = self._clock()
-        decided = self._decide(held)
-        encoding = self._clock()
-        messages = self._encode(decided)
-        sending = self._clock()
-        # not `decided`: what a verdict is made of would be kept until its acknowledgement
-        for (envelope, _), outbound in zip(held, messages, strict=True):
-            self._delivery.send(envelope, outbound)
-        for stage, seconds in (("decide", encoding - began), ("encode", sending - encoding)):
-            self._observer.stage(stage, seconds, len(held))
-        self._observer.stage("send", self._clock() - sending, len(held))
+        for first in range(0, len(held), HAND_OUT_RECORDS):
+            part = held[first : first + HAND_OUT_RECORDS]
+            messages = self._messages(part)
+            began = self._clock()
+            for (envelope, _), outbound in zip(part, messages, strict=True):
+                self._delivery.send(envelope, outbound)
+            self._observer.stage("send", self._clock() - began, len(part))
 
-    def _decide(
-        self, held: Sequence[tuple[Envelope[Document | Reject], Scores | Reject]]
-    ) -> list[Envelope[Verdict | Reject]]:
-        documents, scores = [], []
-        for envelope, answer in held:
-            if isinstance(answer, Scores) and isinstance(envelope.payload, Document):
-                documents.append(envelope.payload)
-                scores.append(answer)
-        verdicts = iter(decide(documents, scores))
-        return [one.replace(answer if isinstance(answer, Reject) else next(verdicts)) for one, answer in held]
-
-    def _encode(self, decided: Sequence[Envelope[Verdict | Reject]]) -> list[Sequence[Outbound]]:
+    def _messages(self, part: Sequence[_Scored]) -> list[Sequence[Outbound]]:
+        """What each record came to; those of one stream and label set are worked on together."""
         now_ms = time.time_ns() // 1_000_000
-        messages: list[Sequence[Outbound]] = []
-        labelled: list[Envelope[Verdict]] = []
-        for envelope in decided:
-            stream = self._streams[envelope.position.topic]
-            if isinstance(envelope.payload, Reject):
-                messages.append(self._dead_letter(cast("Envelope[Reject]", envelope)))
+        messages: list[Sequence[Outbound]] = [()] * len(part)
+        alike: dict[tuple[str, int], list[int]] = {}
+        for at, (envelope, answer) in enumerate(part):
+            if isinstance(answer, Reject):
+                messages[at] = self._dead_letter(envelope.replace(answer))
             else:
-                one = cast("Envelope[Verdict]", envelope)
-                labelled.append(one)
-                messages.append(self._encoder.events(stream, one, now_ms))
-        self._observer.labelled(labelled)
+                label_set = cast(Document, envelope.payload).label_set
+                alike.setdefault((envelope.position.topic, id(label_set)), []).append(at)
+        for places in alike.values():
+            for at, message in zip(places, self._events([part[at] for at in places], now_ms), strict=True):
+                messages[at] = message
         return messages
+
+    def _events(self, scored: Sequence[_Scored], now_ms: int) -> Sequence[Sequence[Outbound]]:
+        """Decide and encode records of one stream and label set."""
+        began = self._clock()
+        first = scored[0][0]
+        envelopes = [envelope for envelope, _ in scored]
+        decided = decide_alike(cast(Document, first.payload).label_set, [cast(Scores, answer) for _, answer in scored])
+        encoding = self._clock()
+        events = self._encoder.window(self._streams[first.position.topic], envelopes, decided, now_ms)
+        self._observer.stage("decide", encoding - began, len(scored))
+        self._observer.stage("encode", self._clock() - encoding, len(scored))
+        self._observer.labelled(envelopes, decided)
+        return events
 
     def _dead_letter(self, envelope: Envelope[Reject]) -> tuple[Outbound]:
         self._observer.rejected(envelope)

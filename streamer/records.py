@@ -8,13 +8,14 @@ What is made anew for every record is a named tuple: as unchangeable as a frozen
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.facets import LabelSet
+from streamer.facets import Facet, LabelSet
 
 P_co = TypeVar("P_co", covariant=True)
 Q = TypeVar("Q")
@@ -109,6 +110,41 @@ class Verdict(NamedTuple):
     routes: tuple[str, ...]
     label_set: LabelSet
     truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FacetColumns:
+    """What was decided for one facet of many documents. `scores` are float64, (documents, labels of the facet);
+    `labels` are those given (none when abstained or, in a multi facet, when none holds)."""
+
+    facet: Facet
+    scores: NDArray[np.float64]
+    labels: Sequence[tuple[str, ...]]
+    abstained: Sequence[bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What was decided for many documents of one label set, column by column; see `Verdict`. On the road nothing is
+    made of it for each record but the bytes of its event."""
+
+    label_set: LabelSet
+    facets: Sequence[FacetColumns]
+    routes: Sequence[tuple[str, ...]]
+    truncated: Sequence[bool]
+
+    def verdict(self, row: int) -> Verdict:
+        """The same for one of the documents."""
+        facets = tuple(
+            FacetVerdict(
+                one.facet.name,
+                one.labels[row],
+                dict(zip((label.name for label in one.facet.labels), one.scores[row].tolist(), strict=True)),
+                one.abstained[row],
+            )
+            for one in self.facets
+        )
+        return Verdict(facets, self.routes[row], self.label_set, self.truncated[row])
 
 
 class Outbound(NamedTuple):

@@ -48,7 +48,8 @@ ALLOWED: dict[str, set[str]] = {
     "streamer.gather": VOCABULARY,
     "streamer.decide": VOCABULARY,
     "streamer.offsets": VOCABULARY,
-    "streamer.encode": VOCABULARY | {"streamer.engine.base"},
+    "streamer.event_writer": VOCABULARY | {"streamer.decide"},
+    "streamer.encode": VOCABULARY | {"streamer.engine.base", "streamer.event_writer"},
     "streamer.delivery": VOCABULARY | {"streamer.offsets", "streamer.observe", "streamer.transport.base"},
     "streamer.transactions": VOCABULARY
     | {"streamer.delivery", "streamer.offsets", "streamer.observe", "streamer.transport.base"},

@@ -18,7 +18,7 @@ import orjson
 
 from streamer.app import ACCELERATOR_WINDOW_RECORDS, CPU_WINDOW_RECORDS
 from streamer.bench.texts import bench_labels, bench_texts
-from streamer.decide import decide
+from streamer.decide import decide_alike
 from streamer.decode import Decoder
 from streamer.encode import Encoder
 from streamer.engine.base import Classifier, EngineFacts, Pending, WindowScores
@@ -136,11 +136,10 @@ class _Road:
         decoded = perf_counter()
         scores, facts = score(self._classifier, documents)
         scored = perf_counter()
-        verdicts = decide(documents, scores)
+        verdicts = decide_alike(documents[0].label_set, scores)
         decided = perf_counter()
         now_ms = time.time_ns() // 1_000_000
-        labelled = [envelope.replace(verdict) for envelope, verdict in zip(envelopes, verdicts, strict=True)]
-        messages = [message for one in labelled for message in self._encoder.events(self._stream, one, now_ms)]
+        messages = [one for some in self._encoder.window(self._stream, envelopes, verdicts, now_ms) for one in some]
         encoded = perf_counter()
         self._send(messages)
         return {

@@ -5,13 +5,14 @@ Enters: hooks of `observe.Observer`. Leaves: series in a Registry. Must not know
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from itertools import chain
 
 from streamer.engine.base import EngineFacts
 from streamer.facets import LabelSet
 from streamer.observe import Observer
-from streamer.records import Envelope, Reject, Stream, Verdict
+from streamer.records import Decided, Envelope, Reject, Stream
 from streamer.telemetry.prometheus_series import Registry
 
 # from one batch on an idle GPU to a backlog of hours
@@ -115,27 +116,14 @@ class WorkMetrics(Observer):
             self._cache_misses.inc(facts.cache.misses)
             self._cache_bytes.set(facts.cache.held_bytes)
 
-    def labelled(self, envelopes: Sequence[Envelope[Verdict]]) -> None:
-        # a window gives few distinct keys many times: collect them first, touch each counter once
-        labels: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
-        abstained: Counter[tuple[str, str]] = Counter()
-        truncated: Counter[str] = Counter()
-        for envelope in envelopes:
-            topic, verdict = envelope.position.topic, envelope.payload
-            for facet in verdict.facets:
-                if facet.abstained:
-                    abstained[topic, facet.name] += 1
-                else:
-                    labels[topic, facet.name] += facet.labels
-            if verdict.truncated:
-                truncated[topic] += 1
-        for at, given in labels.items():
-            for label, count in Counter(given).items():
-                self._labels[*at, label].inc(count)
-        for at, count in abstained.items():
-            self._abstained[at].inc(count)
-        for topic, count in truncated.items():
-            self._truncated[topic,].inc(count)
+    def labelled(self, envelopes: Sequence[Envelope[object]], decided: Decided) -> None:
+        topic = envelopes[0].position.topic
+        for column in decided.facets:
+            facet = column.facet.name
+            for label, count in Counter(chain.from_iterable(column.labels)).items():
+                self._labels[topic, facet, label].inc(count)
+            self._abstained[topic, facet].inc(sum(column.abstained))
+        self._truncated[topic,].inc(sum(decided.truncated))
 
     def published(self, topic: str, latencies_s: Sequence[float | None]) -> None:
         self._published[topic,].inc(len(latencies_s))

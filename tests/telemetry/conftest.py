@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeAlias
 
+import numpy as np
 import pytest
 
 from streamer.facets import Facet, Kind, Label, LabelSet
-from streamer.records import Envelope, FacetVerdict, Position, Reject, Stream, Verdict
+from streamer.records import Decided, Envelope, FacetColumns, Position, Reject, Stream
 
 MakeReject: TypeAlias = Callable[[str, int, str], Envelope[Reject]]
-MakeVerdict: TypeAlias = Callable[[str, int, tuple[str, ...], bool], Envelope[Verdict]]
+MakeLabelled: TypeAlias = Callable[..., tuple[list[Envelope[None]], Decided]]
 
 
 class FakeClock:
@@ -72,17 +73,22 @@ def make_reject() -> MakeReject:
 
 
 @pytest.fixture
-def make_verdict(label_set: LabelSet) -> MakeVerdict:
-    """(topic, offset, topics given, truncated) -> a verdict: `positive`, or abstained where no topics are given."""
+def make_labelled(label_set: LabelSet) -> MakeLabelled:
+    """(topic, topics given to each record, which of them were truncated) -> what `Observer.labelled` is told: all are
+    `positive`, or abstained where no topics are given."""
 
-    def make(topic: str, offset: int, topics: tuple[str, ...], truncated: bool) -> Envelope[Verdict]:
-        sentiment = FacetVerdict("sentiment", ("positive",) if topics else (), {"positive": 0.5}, not topics)
-        verdict = Verdict(
-            (sentiment, FacetVerdict("topic", topics, {"billing": 0.6, "outage": 0.4}, False)),
-            (),
-            label_set,
-            truncated,
+    def make(
+        topic: str, given: Sequence[tuple[str, ...]], truncated: Collection[int] = ()
+    ) -> tuple[list[Envelope[None]], Decided]:
+        sentiment, topics = label_set.facets
+        scores = np.full((len(given), 2), 0.5)
+        moods: list[tuple[str, ...]] = [("positive",) if labels else () for labels in given]
+        columns = (
+            FacetColumns(sentiment, scores, moods, [not labels for labels in given]),
+            FacetColumns(topics, scores, given, [False] * len(given)),
         )
-        return Envelope(Position(topic, 0, offset), 0, None, (), None, b"{}", verdict)
+        cut = [row in truncated for row in range(len(given))]
+        envelopes = [Envelope(Position(topic, 0, row), 0, None, (), None, b"{}", None) for row in range(len(given))]
+        return envelopes, Decided(label_set, columns, [()] * len(given), cut)
 
     return make

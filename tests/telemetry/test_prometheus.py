@@ -9,12 +9,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from streamer.engine.base import CacheFacts, EngineFacts, ModelInfo
 from streamer.facets import Facet, Kind, Label, LabelSet
-from streamer.records import Envelope, Partition, Reject, Stream, Verdict
+from streamer.records import Decided, Envelope, Partition, Reject, Stream
 from streamer.telemetry.prometheus import PrometheusObserver
 from streamer.transport.base import Lag
 
 MakeReject: TypeAlias = Callable[[str, int, str], Envelope[Reject]]
-MakeVerdict: TypeAlias = Callable[[str, int, tuple[str, ...], bool], Envelope[Verdict]]
+MakeLabelled: TypeAlias = Callable[..., tuple[list[Envelope[None]], Decided]]
 Series: TypeAlias = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 MODEL = ModelInfo(name="small", revision="abc123", device="cpu", dtype="float32", window_tokens=512)
@@ -126,15 +126,10 @@ def test_the_cache_is_counted_and_its_hits_are_no_work_of_the_engine(observer: P
     assert value(observer, "stage_seconds_total", stage="forward") == 3.0
 
 
-def test_labels_abstentions_and_truncations(observer: PrometheusObserver, make_verdict: MakeVerdict) -> None:
-    observer.labelled(
-        [
-            make_verdict("tickets.raw", 0, ("billing", "outage"), False),
-            make_verdict("tickets.raw", 1, ("billing",), True),
-            make_verdict("posts.raw", 0, (), False),
-        ]
-    )
-    observer.labelled([make_verdict("tickets.raw", 2, ("billing",), False)])
+def test_labels_abstentions_and_truncations(observer: PrometheusObserver, make_labelled: MakeLabelled) -> None:
+    observer.labelled(*make_labelled("tickets.raw", [("billing", "outage"), ("billing",)], truncated=[1]))
+    observer.labelled(*make_labelled("posts.raw", [()]))
+    observer.labelled(*make_labelled("tickets.raw", [("billing",)]))
 
     assert value(observer, "labels_total", topic="tickets.raw", facet="topic", label="billing") == 3
     assert value(observer, "labels_total", topic="tickets.raw", facet="topic", label="outage") == 1
@@ -230,7 +225,7 @@ def test_reloads_move_the_version_and_are_counted(streams: tuple[Stream, ...], l
 
 
 def test_series_of_labels_end_one_reload_after_the_labels(
-    observer: PrometheusObserver, make_verdict: MakeVerdict, label_set: LabelSet
+    observer: PrometheusObserver, make_labelled: MakeLabelled, label_set: LabelSet
 ) -> None:
     def outages() -> float | None:
         return value(observer, "labels_total", topic="tickets.raw", facet="topic", label="outage")
@@ -238,7 +233,7 @@ def test_series_of_labels_end_one_reload_after_the_labels(
     observer.serving(MODEL, [label_set])
     first, second = (LabelSet("tickets", label_set.facets[:1], prompt=prompt) for prompt in ("one", "two"))
     observer.reloaded({"tickets": first})
-    observer.labelled([make_verdict("tickets.raw", 0, ("outage",), False)])  # read before the reload
+    observer.labelled(*make_labelled("tickets.raw", [("outage",)]))  # read before the reload
     assert outages() == 1
     observer.reloaded({"tickets": second})
     assert outages() is None
@@ -264,12 +259,12 @@ def test_names_follow_the_conventions(observer: PrometheusObserver) -> None:
     assert observer.content_type.startswith("text/plain")
 
 
-def test_a_window_costs_microseconds_per_record(observer: PrometheusObserver, make_verdict: MakeVerdict) -> None:
-    window = [make_verdict("tickets.raw", offset, ("billing",), offset % 7 == 0) for offset in range(10_000)]
+def test_a_window_costs_microseconds_per_record(observer: PrometheusObserver, make_labelled: MakeLabelled) -> None:
+    window = make_labelled("tickets.raw", [("billing",)] * 10_000, truncated=range(0, 10_000, 7))
 
     def feed_s() -> float:
         begun_s = time.perf_counter()
-        observer.labelled(window)
+        observer.labelled(*window)
         return time.perf_counter() - begun_s
 
     assert min(feed_s() for _ in range(3)) < 0.5  # 50 ms per 1000; about 0.5 ms per 1000 when nothing is wrong
