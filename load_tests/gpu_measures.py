@@ -134,7 +134,7 @@ def latency_at_half_load(device: torch.device, size: Size) -> Figures:
         "p99_ms": half.p99_ms,
         "offered_records_per_s": half.offered_records_per_s,
         "capacity_records_per_s": found.capacity_records_per_s,
-        "lone_record_engine_ms": found.lone.engine_ms,
+        "lone_record_engine_ms": found.lone.lone_record_ms,
         "lone_record_road_ms": found.lone.road_ms,
     }
 

@@ -72,6 +72,7 @@ def build_classifier(model: ModelSettings, *, max_tokens: int | str) -> Classifi
         choose_device_threads,
         choose_dtype,
         choose_max_tokens,
+        on_one_thread,
         thread_setter,
     )
     from streamer.engine.independent import ARCHITECTURE
@@ -83,22 +84,23 @@ def build_classifier(model: ModelSettings, *, max_tokens: int | str) -> Classifi
     dtype = choose_dtype(model.dtype, device)
     directory = model_directory(model)
     backend: BundledBackend | UniEncoderBackend
-    if read_config(directory).get("architecture_type") == ARCHITECTURE:
-        backend = BundledBackend(
-            directory=directory, name=model.name, device=device, dtype=dtype, choose_kernels=choose_kernels
-        )
-    else:
-        from streamer.engine.uniencoder import open_uniencoder  # and transformers with it
+    with on_one_thread(device):
+        if read_config(directory).get("architecture_type") == ARCHITECTURE:
+            backend = BundledBackend(
+                directory=directory, name=model.name, device=device, dtype=dtype, choose_kernels=choose_kernels
+            )
+        else:
+            from streamer.engine.uniencoder import open_uniencoder  # and transformers with it
 
-        backend = open_uniencoder(
-            directory,
-            facet_mode=model.facet_mode,
-            device=device,
-            dtype=dtype,
-            choose_kernels=choose_kernels,
-            max_row_tokens=model.max_row_tokens,
-            name=model.name,
-        )
+            backend = open_uniencoder(
+                directory,
+                facet_mode=model.facet_mode,
+                device=device,
+                dtype=dtype,
+                choose_kernels=choose_kernels,
+                max_row_tokens=model.max_row_tokens,
+                name=model.name,
+            )
     return BatchingClassifier(
         backend=backend,
         max_tokens=choose_max_tokens(max_tokens, device),

@@ -71,7 +71,7 @@ class BenchResult:
 def _latency(found: Latency | None) -> dict[str, Any] | None:
     if found is None:
         return None
-    lone = {**asdict(found.lone), "engine_to_forward": found.lone.engine_to_forward}
+    lone = {**asdict(found.lone), "overhead": found.lone.overhead}
     return {**asdict(found), "lone": lone}
 
 

@@ -64,9 +64,9 @@ def _show_latency(console: Console, found: Latency) -> None:
     console.print(table)
     lone = found.lone
     console.print(
-        f"a lone record: {lone.engine_ms:,.2f} ms from text to scores, {lone.engine_to_forward:.2f} times one forward "
-        f"pass ({lone.forward_ms:,.2f} ms); {lone.road_ms:,.2f} ms on the road, where a window waits for company for "
-        f"up to {lone.max_wait_ms:g} ms"
+        f"a lone record: {lone.lone_record_ms:,.2f} ms from text to scores, {lone.overhead:.0%} more than the "
+        f"forward pass ({lone.forward_ms:,.2f} ms); {lone.road_ms:,.2f} ms on the road, where a window waits for "
+        f"company for up to {lone.max_wait_ms:g} ms"
     )
 
 

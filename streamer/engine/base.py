@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -77,7 +77,10 @@ class Classifier(Protocol):
     """A model held in memory that scores windows of documents, one after the other."""
 
     def warm_up(self, label_sets: Sequence[LabelSet]) -> None:
-        """Prepare label sets and run the model once; raises UsageError for a label set it cannot serve."""
+        """Prepare label sets and run the model once; raises UsageError for a label set it cannot serve.
+
+        These are kept ready until others are warmed up. Any other is prepared when it is needed, and kept for a while.
+        """
 
     def submit(self, documents: Sequence[Document]) -> Pending:
         """Queue a window; returns at once. The caller bounds how many windows are under way."""
@@ -114,6 +117,9 @@ class Backend(Protocol):
 
     def prepare(self, label_set: LabelSet) -> None:
         """Tokenise or encode the label set once; idempotent. Raises UsageError where it cannot be served."""
+
+    def forget(self, scoring_keys: Collection[str]) -> None:
+        """Let go of prepared label sets, none of which a row still in use belongs to; others may be in `forward`."""
 
     def rows(self, documents: Sequence[Document]) -> list[Row]:
         """Tokenise a window: one or more rows per document, in order of documents."""

@@ -8,13 +8,16 @@ Must not know: batching, threads, Kafka.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from streamer.engine.base import ModelInfo, Row
 from streamer.engine.flat import ChooseKernels, FlatKernels
@@ -47,6 +50,31 @@ class LabelScorer(Protocol):
     def score(
         self, texts: Sequence[Sequence[int]], labels: Sequence[int], index: NDArray[np.int64], table: LabelTable
     ) -> NDArray[np.float32]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """Label sets in the table, by scoring key: the first label of each, and how many.
+
+    It is replaced as a whole: a batch under way keeps the one it began with.
+    """
+
+    table: LabelTable
+    places: Mapping[str, tuple[int, int]]
+
+    def with_labels(self, key: str, vectors: Tensor, queries: Tensor) -> _Prepared:
+        place = len(self.table.vectors), len(vectors)
+        return _Prepared(self.table.with_labels(vectors, queries), {**self.places, key: place})
+
+    def without(self, keys: Collection[str]) -> _Prepared:
+        kept = {key: place for key, place in self.places.items() if key not in keys}
+        counts = [count for _, count in kept.values()]
+        firsts = list(accumulate(counts, initial=0))[:-1]
+        if not kept:
+            return _Prepared(LabelTable.empty(self.table.vectors.device), {})
+        return _Prepared(
+            self.table.of_parts(list(kept.values())), dict(zip(kept, zip(firsts, counts, strict=True), strict=True))
+        )
 
 
 class BundledBackend:
@@ -87,8 +115,7 @@ class BundledBackend:
             dtype=str(dtype).removeprefix("torch."),
             window_tokens=self._model.config.text_tokens,
         )
-        self._places: dict[str, tuple[int, int]] = {}  # first label in the table, and how many, by scoring key
-        self._table = LabelTable.empty(device)
+        self._prepared = _Prepared(LabelTable.empty(device), {})
 
     @property
     def pads(self) -> bool:
@@ -100,7 +127,7 @@ class BundledBackend:
 
     @torch.inference_mode()
     def prepare(self, label_set: LabelSet) -> None:
-        if label_set.scoring_key in self._places:
+        if label_set.scoring_key in self._prepared.places:
             return
         _refuse_unservable(label_set)
         ids = [
@@ -111,18 +138,20 @@ class BundledBackend:
             [self._scorer.encode_labels(ids[start : start + WORDINGS_PER_BATCH]) for start in starts]
         )
         on_device = torch.from_numpy(vectors).to(self._device)
-        first = len(self._table.vectors)
-        # a batch under way keeps the table it began with
-        self._table = self._table.with_labels(on_device, self._model.queries(on_device.unsqueeze(0))[0])
-        self._places[label_set.scoring_key] = (first, len(ids))
+        queries = self._model.queries(on_device.unsqueeze(0))[0]
+        self._prepared = self._prepared.with_labels(label_set.scoring_key, on_device, queries)
         self._scorer.expect(min(len(ids), LABELS_PER_ROW))
+
+    @torch.inference_mode()
+    def forget(self, scoring_keys: Collection[str]) -> None:
+        self._prepared = self._prepared.without(scoring_keys)
 
     def rows(self, documents: Sequence[Document]) -> list[Row]:
         tokenised = self._tokenise([document.text for document in documents], self._model.config.text_tokens)
         rows = []
         for index, (document, (ids, truncated)) in enumerate(zip(documents, tokenised, strict=True)):
             key = document.label_set.scoring_key
-            _, count = self._places[key]
+            _, count = self._prepared.places[key]
             for first in range(0, count, LABELS_PER_ROW):
                 labels = min(LABELS_PER_ROW, count - first)
                 rows.append(Row(index, first, labels, len(ids) + labels, len(ids), truncated, ids, key))
@@ -144,11 +173,12 @@ class BundledBackend:
     @torch.inference_mode()
     def forward(self, rows: Sequence[Row]) -> NDArray[np.float32]:
         """Each row is asked for its own labels; zeros fill up the answer."""
+        prepared = self._prepared
         counts = np.array([row.labels for row in rows])
-        first = np.array([self._places[row.group][0] + row.first_label for row in rows])
+        first = np.array([prepared.places[row.group][0] + row.first_label for row in rows])
         before = counts.cumsum() - counts
         index = np.arange(counts.sum()) + (first - before).repeat(counts)  # of all labels in the table
-        logits = self._scorer.score([row.ids for row in rows], counts.tolist(), index, self._table)
+        logits = self._scorer.score([row.ids for row in rows], counts.tolist(), index, prepared.table)
         out = np.zeros((len(rows), counts.max()), dtype=np.float32)
         out[np.arange(out.shape[1]) < counts[:, None]] = logits
         return out

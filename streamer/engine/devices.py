@@ -5,7 +5,8 @@ Enters: words of the settings file. Leaves: torch devices and dtypes. Must not k
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -91,6 +92,23 @@ def thread_setter(device: torch.device) -> Callable[[int], None]:
     torch keeps the last number for threads that are yet to start, too; those that run keep their own.
     """
     return torch.set_num_threads if device.type == "cpu" else lambda threads: None
+
+
+@contextmanager
+def on_one_thread(device: torch.device) -> Iterator[None]:
+    """Kernels called here, on the calling thread, use one thread on a CPU: for a thread that loads a model which others
+    will run.
+
+    OpenMP keeps the helpers that a thread ever had. Once all threads' helpers are more than there are cores, each of
+    them sleeps at every barrier, and a lone record takes half as long again on two cores.
+    """
+    threads = torch.get_num_threads()
+    set_threads = thread_setter(device)
+    set_threads(1)
+    try:
+        yield
+    finally:
+        set_threads(threads)
 
 
 def batch_cost_tokens(device: torch.device) -> int:

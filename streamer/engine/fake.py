@@ -66,6 +66,10 @@ class FakeBackend:
             raise UsageError(f"label set '{label_set.name}': no labels; name at least one")
         self._labels[label_set.scoring_key] = np.array([_digest(wording) for wording in wordings], dtype=np.uint64)
 
+    def forget(self, scoring_keys: Collection[str]) -> None:
+        for key in scoring_keys:
+            del self._labels[key]
+
     def rows(self, documents: Sequence[Document]) -> list[Row]:
         self._sleep(self._window_s)
         return [self._row(index, document) for index, document in enumerate(documents)]

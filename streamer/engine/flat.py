@@ -144,20 +144,20 @@ def flat_ids(rows: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[
 
 class RunKernels:
     """FlatKernels of a CPU. Attention computes in float32 whatever comes and goes: at the lengths of posts and tickets
-    the kernel is a sixth slower in bfloat16, and coarser."""
+    the kernel is a sixth slower in bfloat16, and coarser. Numbers are converted run by run: so they are still in the
+    cache when the kernel reads them."""
 
     def attend(self, qkv: Tensor, batch: FlatBatch, heads: int, *, reach: int | None = None) -> Tensor:
         out = qkv.new_empty(qkv.shape[0], qkv.shape[1] // 3)
-        qkv = qkv.float()
         tokens, queries = qkv[: batch.tokens], qkv[batch.tokens :]
         of_tokens, of_queries = out[: batch.tokens], out[batch.tokens :]
         for run in batch.runs:
-            query, key, value = _heads(run.of_tokens(tokens), 3, heads)
+            query, key, value = _heads(run.of_tokens(tokens).float(), 3, heads)
             mask = None if reach is None else _near(torch.arange(run.tokens), run.tokens, reach)
             mixed, _ = _attention(query, key, value, attn_mask=mask)
             run.of_tokens(of_tokens).copy_(mixed.transpose(1, 2).flatten(2))
             if run.queries:
-                query, own_key, own_value = _heads(run.of_queries(queries), 3, heads)
+                query, own_key, own_value = _heads(run.of_queries(queries).float(), 3, heads)
                 mixed = _query_attention(query, own_key, own_value, key, value)
                 run.of_queries(of_queries).copy_(mixed.transpose(1, 2).flatten(2))
         return out
@@ -166,12 +166,11 @@ class RunKernels:
         self, query: Tensor, key_value: Tensor, wanted: Wanted, heads: int, *, reach: int | None = None
     ) -> Tensor:
         out = torch.empty_like(query)
-        query, key_value = query.float(), key_value.float()
         for run in wanted.batch.runs:
             if not run.queries:  # the kernel divides by their number
                 continue
-            (asked,) = _heads(run.of_queries(query), 1, heads)
-            key, value = _heads(run.of_tokens(key_value), 2, heads)
+            (asked,) = _heads(run.of_queries(query).float(), 1, heads)
+            key, value = _heads(run.of_tokens(key_value).float(), 2, heads)
             mask = None
             if reach is not None:
                 mask = _near(run.of_queries(wanted.positions).unsqueeze(1), run.tokens, reach)

@@ -60,6 +60,10 @@ class LabelTable:
             return LabelTable(vectors, queries)
         return LabelTable(torch.cat([self.vectors, vectors]), torch.cat([self.queries, queries]))
 
+    def of_parts(self, parts: Sequence[tuple[int, int]]) -> LabelTable:
+        """A table of some of its labels: parts are where they begin, and how many."""
+        return LabelTable(*(torch.cat([one.narrow(0, *p) for p in parts]) for one in (self.vectors, self.queries)))
+
 
 class FlatIndependent:
     """Inference of an IndependentLabelModel. Takes the encoder's layers out of it: they lie here now."""

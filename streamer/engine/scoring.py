@@ -34,6 +34,8 @@ from streamer.errors import FatalError, UsageError
 from streamer.facets import LabelSet
 from streamer.records import Document, Reject
 
+KEPT_LABEL_SETS = 16  # kept ready after they were last used, beside those that were warmed up
+
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether a smaller batch may succeed.
@@ -97,7 +99,9 @@ class BatchingClassifier:
         self._batch_cost_tokens = batch_cost_tokens
         self._device_threads = device_threads
         self._failure: FatalError | None = None
-        self._lock = Lock()  # guards the two below and the counts of a window
+        self._prepared: dict[str, None] = {}  # scoring keys of label sets, the one used last at the end
+        self._served: frozenset[str] = frozenset()  # those of the last warm-up
+        self._lock = Lock()  # guards the one below and the counts of a window
         self._under_way: deque[_Window] = deque()  # not settled yet, in the order of submission
         self._prepare = ThreadPoolExecutor(1, "engine-prepare", set_threads, (device_threads,))
         self._device = ThreadPoolExecutor(device_threads, "engine", set_threads, (1,))
@@ -117,6 +121,7 @@ class BatchingClassifier:
                 raise FatalError(
                     f"label set '{label_set.name}': warming up gave no scores ({answer.code}: {answer.message})"
                 )
+        self._served = frozenset(label_set.scoring_key for label_set in label_sets)
 
     def submit(self, documents: Sequence[Document]) -> Pending:
         label_sets = {one.label_set.scoring_key: one.label_set for one in documents}
@@ -141,6 +146,7 @@ class BatchingClassifier:
         try:
             for label_set in window.label_sets:
                 self._prepare_labels(label_set)
+            self._forget_label_sets()
             window.rows = self._backend.rows(window.documents)
             window.costs = [row.cost_tokens for row in window.rows]
             answers = Answers(window.rows, len(window.documents))
@@ -168,10 +174,29 @@ class BatchingClassifier:
             raise UsageError(
                 f"label set '{label_set.name}': the model runs out of memory on its labels; name fewer"
             ) from None
+        self._prepared.pop(label_set.scoring_key, None)
+        self._prepared[label_set.scoring_key] = None
+
+    def _forget_label_sets(self) -> None:
+        """Else the memory they take would grow with every change of the settings."""
+        if len(self._prepared) <= KEPT_LABEL_SETS:
+            return
+        with self._lock:
+            used = self._served.union(*([one.scoring_key for one in win.label_sets] for win in self._under_way))
+        idle = [key for key in self._prepared if key not in used]
+        gone = idle[: max(0, len(idle) - KEPT_LABEL_SETS)]
+        if gone:
+            self._backend.forget(gone)
+        for key in gone:
+            del self._prepared[key]
 
     def _pack(self, costs: Sequence[int]) -> list[list[int]]:
-        """Batches for all device threads, even where they could be fewer: a small window is soon done."""
-        share = max(-(-sum(costs) // self._device_threads), *costs, 1)
+        """Batches for all device threads, even where they could be fewer: a small window is soon done.
+
+        A batch may end up to one row below its budget; with room for that, no small one is left over at the end.
+        """
+        threads, longest = self._device_threads, max(costs, default=1)
+        share = max(-(-(sum(costs) + (threads - 1) * longest) // threads), longest)
         return pack(costs, max_tokens=min(self._max_tokens, share), batch_cost_tokens=self._batch_cost_tokens)
 
     def _score(self, window: _Window, answers: Answers, batch: list[int], threads: int) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
@@ -73,7 +73,7 @@ class RowTokeniser:
         with_ends = self._tokenizer.encode(SEP)
         middle = with_ends.tokens.index(SEP)
         self._start, self._end = with_ends.ids[:middle], with_ends.ids[middle + 1 :]
-        self._prepared: dict[str, _Prepared] = {}
+        self._prepared: dict[str, _Prepared] = {}  # by scoring key
 
     def prepare(self, label_set: LabelSet) -> None:
         """Tokenise the label set; idempotent.
@@ -81,8 +81,13 @@ class RowTokeniser:
         Raises UsageError naming label set and facet where labels, prompt or examples hold a control token of this
         model, examples name no label, the model knows no examples, or too little room is left for a text.
         """
-        if label_set.version not in self._prepared:
-            self._prepared[label_set.version] = self._prepare(label_set)
+        if label_set.scoring_key not in self._prepared:
+            self._prepared[label_set.scoring_key] = self._prepare(label_set)
+
+    def forget(self, scoring_keys: Collection[str]) -> None:
+        """Let go of prepared label sets; rows made of them stay good."""
+        for key in scoring_keys:
+            del self._prepared[key]
 
     def rows(self, documents: Sequence[Document]) -> list[Row]:
         """Rows of a window, in order of documents; facets in the order of the label set.
@@ -91,7 +96,7 @@ class RowTokeniser:
         """
         for document in documents:
             self.prepare(document.label_set)
-        prepared = [self._prepared[document.label_set.version] for document in documents]
+        prepared = [self._prepared[document.label_set.scoring_key] for document in documents]
         texts = self._encode_texts([document.text for document in documents], prepared)
         return [
             _row(index, frame, ids, label_set.lead_tokens)

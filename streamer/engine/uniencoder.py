@@ -7,7 +7,7 @@ Must not know: which documents share a batch and why, files, Kafka.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -85,6 +85,10 @@ class UniEncoderBackend:
     def prepare(self, label_set: LabelSet) -> None:
         """Tokenise the label set once; idempotent. Raises UsageError where it cannot be served."""
         self._tokeniser.prepare(label_set)
+
+    def forget(self, scoring_keys: Collection[str]) -> None:
+        """Let go of prepared label sets."""
+        self._tokeniser.forget(scoring_keys)
 
     def rows(self, documents: Sequence[Document]) -> list[Row]:
         """One row per document and facet (facet_mode "separate"), or one per document ("joint")."""

@@ -76,5 +76,5 @@ def test_a_whole_run(classifier: Classifier) -> None:
         assert 0 < one.window_fill <= 1
     assert found.loads[0].records_per_window < found.loads[1].records_per_window
     lone = found.lone
-    assert 0.2 <= lone.forward_ms <= lone.engine_ms <= lone.road_ms
-    assert lone.engine_to_forward == lone.engine_ms / lone.forward_ms
+    assert 0.2 <= lone.forward_ms <= lone.lone_record_ms <= lone.road_ms
+    assert lone.overhead == lone.lone_record_ms / lone.forward_ms - 1 >= 0.0

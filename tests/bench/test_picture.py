@@ -19,7 +19,7 @@ def load(share: float, p50_ms: float) -> LoadPoint:
 
 LATENCY = Latency(
     capacity_records_per_s=200.0,
-    lone=LoneRecord(records=20, forward_ms=8.0, engine_ms=9.0, road_ms=30.0, max_wait_ms=20.0),
+    lone=LoneRecord(records=20, forward_ms=8.0, lone_record_ms=9.0, road_ms=30.0, max_wait_ms=20.0),
     loads=(load(0.1, 30.0), load(0.5, 60.0), load(0.9, 200.0)),
 )
 SCALING = Scaling(

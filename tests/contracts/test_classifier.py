@@ -64,6 +64,7 @@ class Tripped:
         self._texts: dict[tuple[int, ...], str] = {}  # by token ids: rows are made ahead of the batches they go into
         self.describe: Callable[[], ModelInfo] = inner.describe
         self.prepare: Callable[[LabelSet], None] = inner.prepare
+        self.forget: Callable[[Collection[str]], None] = inner.forget
 
     def rows(self, documents: Sequence[Document]) -> list[Row]:
         rows = self._inner.rows(documents)
@@ -290,6 +291,35 @@ def test_a_window_may_follow_without_warm_up_or_after_it(make: Make) -> None:
         np.testing.assert_allclose(one, other, atol=TOLERANCE, rtol=TOLERANCE)
     warm.close()
     cold.close()
+
+
+def one_facet(number: int) -> LabelSet:
+    """No two alike."""
+    return LabelSet("many", (Facet("facet", Kind.MULTI, (Label("bill"), Label(f"number {number}"))),))
+
+
+def test_label_sets_that_come_and_go_change_no_scores(make: Make) -> None:
+    """More than are kept, some of them warmed up while a window with others is under way."""
+    gate = Event()
+    gate.set()
+    classifier = make(gate=gate)
+    texts = [Document("where is my bill", one) for one in (MOOD, CASE, one_facet(0))]
+    before = logits_of(classifier, texts)
+    for first in range(1, 100, 25):
+        gate.clear()
+        held = classifier.submit([Document(f"held up by {first}", one_facet(first))])
+        many = [Document(f"text {first}", one_facet(first + i)) for i in range(25)]
+        pending = classifier.submit(many)
+        gate.set()
+        classifier.warm_up([one_facet(first)])
+        for window in (held, pending):
+            answered = window.wait(WAIT_S)
+            assert answered is not None
+            assert all(isinstance(answer, Scores) for answer in answered.scores)
+    again = logits_of(classifier, texts)
+    for one, other in zip(before, again, strict=True):
+        np.testing.assert_allclose(one, other, atol=TOLERANCE, rtol=TOLERANCE)
+    classifier.close()
 
 
 def test_a_label_set_that_cannot_be_served_is_refused_at_warm_up(make: Make) -> None:

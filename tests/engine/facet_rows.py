@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
@@ -35,6 +35,8 @@ class FacetRows:
         self.most_rows = most_rows
         self.poison = poison
         self.prepared: list[str] = []
+        self.prepared_anew: list[str] = []  # once until it is forgotten
+        self.forgotten: list[str] = []
         self.batches: list[int] = []
         self.threads: set[str] = set()
 
@@ -45,6 +47,11 @@ class FacetRows:
         if label_set.prompt is not None:
             raise UsageError("no prompts here")
         self.prepared.append(label_set.scoring_key)
+        if self.prepared_anew.count(label_set.scoring_key) == self.forgotten.count(label_set.scoring_key):
+            self.prepared_anew.append(label_set.scoring_key)
+
+    def forget(self, scoring_keys: Collection[str]) -> None:
+        self.forgotten += scoring_keys
 
     def rows(self, documents: Sequence[Document]) -> list[Row]:
         rows = []

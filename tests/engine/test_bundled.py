@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -141,6 +142,42 @@ def test_label_sets_it_cannot_serve_are_refused(backend: BundledBackend, refused
     with pytest.raises(UsageError, match=f"^label set 'tickets': .*{what}") as error:
         backend.prepare(refused)
     assert "\n" not in str(error.value)
+
+
+def tensor_bytes() -> int:
+    """Of all tensors there are."""
+    gc.collect()
+    storages = {
+        one.untyped_storage().data_ptr(): one.untyped_storage().nbytes()
+        for one in gc.get_objects()
+        if issubclass(type(one), Tensor) and not one.is_mkldnn  # packed weights, which are opaque
+    }
+    return sum(storages.values())
+
+
+def test_label_sets_that_are_forgotten_leave_nothing_behind(backend: BundledBackend) -> None:
+    backend.prepare(CASE)
+    rows = backend.rows([Document("some text", CASE)])
+    before = backend.forward(rows)
+    sizes = []
+    for round_ in range(3):
+        passing = [label_set(f"a{round_}", f"b{i}", *(f"c{k}" for k in range(40))) for i in range(100)]
+        for one in passing:
+            backend.prepare(one)
+            backend.forward(rows)
+        backend.forget([one.scoring_key for one in passing[:50]])
+        last = backend.rows([Document("some text", passing[99])])
+        alone = label_set("b99")
+        backend.prepare(alone)
+        expected = backend.forward(backend.rows([Document("some text", alone)]))
+        np.testing.assert_allclose(backend.forward(last)[0, 1], expected[0, 0], atol=1e-5, rtol=0)
+        backend.forget([one.scoring_key for one in (*passing[50:], alone)])
+        sizes.append(tensor_bytes())
+    assert sizes[0] == sizes[1] == sizes[2]
+    np.testing.assert_allclose(backend.forward(rows), before, atol=1e-5, rtol=0)
+    backend.forget([CASE.scoring_key])
+    backend.prepare(CASE)
+    np.testing.assert_allclose(backend.forward(backend.rows([Document("some text", CASE)])), before, atol=1e-5, rtol=0)
 
 
 def probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:

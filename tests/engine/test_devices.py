@@ -12,6 +12,7 @@ from streamer.engine.devices import (
     choose_dtype,
     choose_max_tokens,
     cpu_computes_bfloat16,
+    on_one_thread,
     thread_setter,
 )
 from streamer.errors import UsageError
@@ -91,5 +92,18 @@ def test_threads_are_set_for_kernels_on_the_cpu_alone() -> None:
         assert torch.get_num_threads() == before
         thread_setter(CPU)(before + 1)
         assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_model_is_loaded_on_one_thread_and_the_caller_has_its_own_again() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with on_one_thread(CPU):
+            assert torch.get_num_threads() == 1
+        with pytest.raises(ValueError, match="no model"), on_one_thread(CPU):
+            raise ValueError("no model")
+        assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
-from streamer.engine.scoring import BatchingClassifier, is_out_of_memory
+from streamer.engine.base import Row
+from streamer.engine.scoring import KEPT_LABEL_SETS, BatchingClassifier, is_out_of_memory
 from streamer.errors import FatalError, UsageError
 from streamer.facets import LabelSet
 from streamer.records import Document, Reject, Scores
@@ -129,6 +134,52 @@ def test_warm_up_prepares_and_runs_on_the_thread_that_serves() -> None:
     run(classifier, DOCUMENTS)
     assert len(backend.threads) == 1
     assert threading.current_thread().name not in backend.threads
+    classifier.close()
+
+
+def test_a_thousand_reloads_leave_few_label_sets_behind() -> None:
+    backend = FacetRows()
+    classifier = make(backend)
+    for size in range(1, 1001):
+        served = [label_set(1), label_set(size, 2)]
+        classifier.warm_up(served)
+        check(DOCUMENTS, run(classifier, DOCUMENTS).scores)
+        held = Counter(backend.prepared_anew) - Counter(backend.forgotten)
+        assert all(held[one.scoring_key] for one in served)
+        assert max(held.values()) == 1
+        assert len(held) <= KEPT_LABEL_SETS + 2 + 3, "those served, those of a window, and the last ones"
+    classifier.close()
+
+
+def test_label_sets_of_windows_under_way_are_kept() -> None:
+    gate = threading.Event()
+    started = threading.Event()
+    all_prepared = threading.Event()
+
+    class Gated(FacetRows):
+        def rows(self, documents: Sequence[Document]) -> list[Row]:
+            if documents[0].label_set == label_set(79):
+                all_prepared.set()
+            return super().rows(documents)
+
+        def forward(self, rows: Sequence[Row]) -> NDArray[np.float32]:
+            started.set()
+            gate.wait(10)
+            return super().forward(rows)
+
+    backend = Gated()
+    classifier = make(backend)
+    window = classifier.submit(DOCUMENTS)
+    assert started.wait(10)
+    # their rows are made while the first window is at the device
+    others = [classifier.submit([Document("a", label_set(size))]) for size in range(50, 80)]
+    assert all_prepared.wait(10)
+    assert backend.forgotten == []
+    gate.set()
+    for pending in (window, *others):
+        assert pending.wait(10) is not None
+    run(classifier, [Document("a", label_set(99))])
+    assert {one.label_set.scoring_key for one in DOCUMENTS} <= set(backend.forgotten), "no window needs them now"
     classifier.close()
 
 
