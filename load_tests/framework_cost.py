@@ -259,10 +259,6 @@ def in_memory(content: dict[str, Any], records: int) -> Cost:
     return _cost(meter)
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
 def _cost(meter: Meter) -> Cost:
     if meter.cost is None:
         raise LoadTestError("the loop ended before the last record was committed")
