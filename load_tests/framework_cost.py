@@ -229,7 +229,15 @@ def in_memory(content: dict[str, Any], records: int) -> Cost:
     limits = asked.limits
     with ExitStack() as running:
         telemetry = running.enter_context(
-            Telemetry(streams=streams, address=None, stuck_after_s=ROUND_S, engine_stuck_after_s=ROUND_S)
+            Telemetry(
+                streams=streams,
+                address=None,
+                stuck_after_s=ROUND_S,
+                engine_stuck_after_s=ROUND_S,
+                drift=None,
+                drift_json=None,
+                shadow=False,
+            )
         )
         classifier = build_classifier(asked.model, max_tokens=asked.batching.max_tokens)
         running.callback(classifier.close)

@@ -1,8 +1,9 @@
 """Scores -> Verdicts: labels per facet, abstention, routes.
 
 Enters: documents and their logits. Leaves: one Verdict each, by the LabelSet that the document carries.
-Scores: sigmoid per label in a multi facet, softmax over the facet's labels in a single one, rounded to what an event
-shows before anything is decided by them: so whoever reads an event comes to the same labels and routes.
+Scores: sigmoid per label in a multi facet, softmax over the facet's labels in a single one, of logits that went through
+the facet's correction where it has one; rounded to what an event shows before anything is decided by them: so whoever
+reads an event comes to the same labels and routes.
 Must not know: models, Kafka.
 """
 
@@ -22,9 +23,20 @@ Matrix = NDArray[np.float64]
 SCORE_DIGITS = 4
 
 
-def facet_scores(facet: Facet, logits: NDArray[np.float32]) -> Matrix:
-    """(documents, labels) logits of one facet -> scores of the same shape, in 0..1, with SCORE_DIGITS decimals."""
+def corrected(facet: Facet, logits: NDArray[np.float32] | Matrix) -> Matrix:
+    """(documents, labels) logits of one facet as the model gives them -> those that scores are made of."""
     exact = logits.astype(np.float64)
+    if facet.correction is None:
+        return exact
+    return np.asarray(exact * np.array(facet.correction.slopes) + np.array(facet.correction.biases))
+
+
+def facet_scores(facet: Facet, logits: NDArray[np.float32] | Matrix) -> Matrix:
+    """(documents, labels) logits of one facet -> scores of the same shape, in 0..1, with SCORE_DIGITS decimals."""
+    return _scores(facet, corrected(facet, logits))
+
+
+def _scores(facet: Facet, exact: Matrix) -> Matrix:
     if facet.kind is Kind.MULTI:
         # far beyond what is left after rounding, and exp would overflow
         return np.asarray((1.0 / (1.0 + np.exp(-np.clip(exact, -80.0, 80.0)))).round(SCORE_DIGITS))
@@ -78,17 +90,18 @@ def doubts(facet: Facet, scores: Matrix) -> tuple[NDArray[np.bool_], NDArray[np.
 
 def _facet(facet: Facet, logits: NDArray[np.float32]) -> list[FacetVerdict]:
     names = [label.name for label in facet.labels]
-    scores = facet_scores(facet, logits)
+    exact = corrected(facet, logits)
+    scores = _scores(facet, exact)
     low, close = doubts(facet, scores)
     abstained = (low | close).tolist()
-    labels = _labels(facet, names, logits, scores)
+    labels = _labels(facet, names, exact, scores)
     return [
         FacetVerdict(facet.name, () if doubtful else given, dict(zip(names, values)), doubtful)  # noqa: B905
         for doubtful, given, values in zip(abstained, labels, scores.tolist(), strict=True)
     ]
 
 
-def _labels(facet: Facet, names: list[str], logits: NDArray[np.float32], scores: Matrix) -> list[tuple[str, ...]]:
+def _labels(facet: Facet, names: list[str], logits: Matrix, scores: Matrix) -> list[tuple[str, ...]]:
     """Labels of each document, abstention aside."""
     if facet.kind is Kind.SINGLE:
         alone = [(name,) for name in names]
@@ -99,6 +112,8 @@ def _labels(facet: Facet, names: list[str], logits: NDArray[np.float32], scores:
 
 def holds(route: Route, facet: FacetVerdict) -> bool:
     """Whether a route's rule is met by the verdict of its facet; an abstained facet was given no label."""
+    if route.label is None:
+        return facet.abstained
     return route.label in facet.labels and facet.scores[route.label] >= route.score
 
 

@@ -53,7 +53,7 @@ class Encoder:
             "route": routes[0] if routes else None,
             "label_set": {"name": label_set.name, "version": label_set.version},
             "model": self._model,
-            "calibration": None,
+            "calibration": None if label_set.calibration is None else label_set.calibration.version,
             "truncated": truncated,
             "classified_at_ms": now_ms,
         }

@@ -1,7 +1,7 @@
 """What the loop tells whoever watches: facts, at one place, to hooks that do nothing by default.
 
 The loop calls an Observer; telemetry implements it. Hooks must be quick and must not raise. They run on the loop's
-thread, `reload_failed` alone on the one that reads settings again.
+thread; only `reload_failed` runs on the one that reads settings again, and `shadow_...` on the shadow's too.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from streamer.engine.base import EngineFacts
 from streamer.facets import LabelSet
-from streamer.records import Envelope, Partition, Reject, Verdict
+from streamer.records import Document, Envelope, Partition, Reject, Verdict
 from streamer.transport.base import Lag
 
 
@@ -36,8 +36,8 @@ class Observer:
         """A window came back, `engine_s` after it was submitted: once for every window submitted, also when what it
         held has been dropped meanwhile."""
 
-    def labelled(self, envelopes: Sequence[Envelope[Verdict]]) -> None:
-        """Verdicts were reached and are about to be sent."""
+    def labelled(self, envelopes: Sequence[Envelope[Verdict]], documents: Sequence[Document]) -> None:
+        """Verdicts were reached on these documents, in the same order, and are about to be sent."""
 
     def published(self, topic: str, latencies_s: Sequence[float | None]) -> None:
         """Outputs were acknowledged, one for each latency, which counts from the input's timestamp (None: it had
@@ -63,6 +63,15 @@ class Observer:
 
     def reload_failed(self, reason: str) -> None:
         """Changed settings were refused; the last good ones stay. May run on another thread than all other hooks."""
+
+    def shadow_running(self, running: bool) -> None:
+        """Whether the shadow has its model and its producer, and takes records."""
+
+    def shadow_scored(self, topic: str, agreed: Sequence[Mapping[str, bool]]) -> None:
+        """Records were scored by the shadow too: for each, by facet, whether it came to the same as the road."""
+
+    def shadow_dropped(self, topic: str, reason: str, records: int) -> None:
+        """Records of the shadow's share that no shadow event tells of. Reasons: behind, down, reject, undelivered."""
 
     def assigned(self, partitions: Collection[Partition]) -> None: ...
 
@@ -108,9 +117,9 @@ class Observers(Observer):
         for one in self._observers:
             one.scored(facts, engine_s)
 
-    def labelled(self, envelopes: Sequence[Envelope[Verdict]]) -> None:
+    def labelled(self, envelopes: Sequence[Envelope[Verdict]], documents: Sequence[Document]) -> None:
         for one in self._observers:
-            one.labelled(envelopes)
+            one.labelled(envelopes, documents)
 
     def published(self, topic: str, latencies_s: Sequence[float | None]) -> None:
         for one in self._observers:
@@ -143,6 +152,18 @@ class Observers(Observer):
     def reload_failed(self, reason: str) -> None:
         for one in self._observers:
             one.reload_failed(reason)
+
+    def shadow_running(self, running: bool) -> None:
+        for one in self._observers:
+            one.shadow_running(running)
+
+    def shadow_scored(self, topic: str, agreed: Sequence[Mapping[str, bool]]) -> None:
+        for one in self._observers:
+            one.shadow_scored(topic, agreed)
+
+    def shadow_dropped(self, topic: str, reason: str, records: int) -> None:
+        for one in self._observers:
+            one.shadow_dropped(topic, reason, records)
 
     def assigned(self, partitions: Collection[Partition]) -> None:
         for one in self._observers:

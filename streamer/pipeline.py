@@ -243,9 +243,9 @@ class Pipeline:
             if self._delivery.holds(envelope):
                 held.append((envelope, answer))
         began = self._clock()
-        decided = self._decide(held)
+        decided, documents = self._decide(held)
         encoding = self._clock()
-        messages = self._encode(decided)
+        messages = self._encode(decided, documents)
         sending = self._clock()
         # not `decided`: what a verdict is made of would be kept until its acknowledgement
         for (envelope, _), outbound in zip(held, messages, strict=True):
@@ -256,16 +256,20 @@ class Pipeline:
 
     def _decide(
         self, held: Sequence[tuple[Envelope[Document | Reject], Scores | Reject]]
-    ) -> list[Envelope[Verdict | Reject]]:
+    ) -> tuple[list[Envelope[Verdict | Reject]], list[Document]]:
+        """The window with what was decided, and the documents that there is a verdict on."""
         documents, scores = [], []
         for envelope, answer in held:
             if isinstance(answer, Scores) and isinstance(envelope.payload, Document):
                 documents.append(envelope.payload)
                 scores.append(answer)
         verdicts = iter(decide(documents, scores))
-        return [one.replace(answer if isinstance(answer, Reject) else next(verdicts)) for one, answer in held]
+        decided = [one.replace(answer if isinstance(answer, Reject) else next(verdicts)) for one, answer in held]
+        return decided, documents
 
-    def _encode(self, decided: Sequence[Envelope[Verdict | Reject]]) -> list[Sequence[Outbound]]:
+    def _encode(
+        self, decided: Sequence[Envelope[Verdict | Reject]], documents: Sequence[Document]
+    ) -> list[Sequence[Outbound]]:
         now_ms = time.time_ns() // 1_000_000
         messages: list[Sequence[Outbound]] = []
         labelled: list[Envelope[Verdict]] = []
@@ -277,7 +281,7 @@ class Pipeline:
                 one = cast("Envelope[Verdict]", envelope)
                 labelled.append(one)
                 messages.append(self._encoder.events(stream, one, now_ms))
-        self._observer.labelled(labelled)
+        self._observer.labelled(labelled, documents)
         return messages
 
     def _dead_letter(self, envelope: Envelope[Reject]) -> tuple[Outbound]:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from streamer.engine.base import EngineFacts
 from streamer.facets import LabelSet
 from streamer.observe import Observer
-from streamer.records import Envelope, Reject, Stream, Verdict
+from streamer.records import Document, Envelope, Reject, Stream, Verdict
 from streamer.telemetry.prometheus_series import Registry
 
 # from one batch on an idle GPU to a backlog of hours
@@ -115,7 +115,7 @@ class WorkMetrics(Observer):
             self._cache_misses.inc(facts.cache.misses)
             self._cache_bytes.set(facts.cache.held_bytes)
 
-    def labelled(self, envelopes: Sequence[Envelope[Verdict]]) -> None:
+    def labelled(self, envelopes: Sequence[Envelope[Verdict]], documents: Sequence[Document]) -> None:
         # a window gives few distinct keys many times: collect them first, touch each counter once
         labels: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
         abstained: Counter[tuple[str, str]] = Counter()

@@ -22,7 +22,9 @@ MODEL = ModelInfo(name="small", revision="abc123", device="cpu", dtype="float32"
 
 @pytest.fixture
 def observer(streams: tuple[Stream, ...]) -> PrometheusObserver:
-    return PrometheusObserver(streams=streams, wall_clock=lambda: 1_700_000_000.0, longest_pauses=dict)
+    return PrometheusObserver(
+        streams=streams, wall_clock=lambda: 1_700_000_000.0, longest_pauses=dict, drift=None, shadow=False
+    )
 
 
 def scrape(observer: PrometheusObserver) -> Series:
@@ -74,7 +76,9 @@ def test_commits_are_timed_and_failures_counted(observer: PrometheusObserver) ->
 
 def test_the_longest_pauses_are_asked_for_when_scraped(streams: tuple[Stream, ...]) -> None:
     pauses = {"poll": 0.051}
-    observer = PrometheusObserver(streams=streams, wall_clock=time.time, longest_pauses=lambda: pauses)
+    observer = PrometheusObserver(
+        streams=streams, wall_clock=time.time, longest_pauses=lambda: pauses, drift=None, shadow=False
+    )
     assert value(observer, "loop_longest_pause_seconds", stage="poll") == 0.051
     pauses["commit"] = 31.0
     assert value(observer, "loop_longest_pause_seconds", stage="commit") == 31.0
@@ -132,9 +136,10 @@ def test_labels_abstentions_and_truncations(observer: PrometheusObserver, make_v
             make_verdict("tickets.raw", 0, ("billing", "outage"), False),
             make_verdict("tickets.raw", 1, ("billing",), True),
             make_verdict("posts.raw", 0, (), False),
-        ]
+        ],
+        [],
     )
-    observer.labelled([make_verdict("tickets.raw", 2, ("billing",), False)])
+    observer.labelled([make_verdict("tickets.raw", 2, ("billing",), False)], [])
 
     assert value(observer, "labels_total", topic="tickets.raw", facet="topic", label="billing") == 3
     assert value(observer, "labels_total", topic="tickets.raw", facet="topic", label="outage") == 1
@@ -210,7 +215,9 @@ def test_what_is_served_is_told_and_replaced(observer: PrometheusObserver, label
 
 def test_reloads_move_the_version_and_are_counted(streams: tuple[Stream, ...], label_set: LabelSet) -> None:
     now_s = [1_700_000_000.0]
-    observer = PrometheusObserver(streams=streams, wall_clock=lambda: now_s[0], longest_pauses=dict)
+    observer = PrometheusObserver(
+        streams=streams, wall_clock=lambda: now_s[0], longest_pauses=dict, drift=None, shadow=False
+    )
     observer.serving(MODEL, [label_set])
     assert value(observer, "reloads_total") == value(observer, "reload_failures_total") == 0
     assert value(observer, "last_reload_success_timestamp_seconds") == now_s[0]
@@ -238,7 +245,7 @@ def test_series_of_labels_end_one_reload_after_the_labels(
     observer.serving(MODEL, [label_set])
     first, second = (LabelSet("tickets", label_set.facets[:1], prompt=prompt) for prompt in ("one", "two"))
     observer.reloaded({"tickets": first})
-    observer.labelled([make_verdict("tickets.raw", 0, ("outage",), False)])  # read before the reload
+    observer.labelled([make_verdict("tickets.raw", 0, ("outage",), False)], [])  # read before the reload
     assert outages() == 1
     observer.reloaded({"tickets": second})
     assert outages() is None
@@ -248,7 +255,10 @@ def test_series_of_labels_end_one_reload_after_the_labels(
 
 
 def test_two_observers_share_nothing(streams: tuple[Stream, ...]) -> None:
-    one, other = (PrometheusObserver(streams=streams, wall_clock=time.time, longest_pauses=dict) for _ in range(2))
+    one, other = (
+        PrometheusObserver(streams=streams, wall_clock=time.time, longest_pauses=dict, drift=None, shadow=False)
+        for _ in range(2)
+    )
     one.consumed("tickets.raw", 1)
     assert value(other, "records_consumed_total", topic="tickets.raw") == 0
 
@@ -269,7 +279,7 @@ def test_a_window_costs_microseconds_per_record(observer: PrometheusObserver, ma
 
     def feed_s() -> float:
         begun_s = time.perf_counter()
-        observer.labelled(window)
+        observer.labelled(window, [])
         return time.perf_counter() - begun_s
 
     assert min(feed_s() for _ in range(3)) < 0.5  # 50 ms per 1000; about 0.5 ms per 1000 when nothing is wrong
