@@ -72,7 +72,7 @@ bench: $(VENV)/.test  ## speed on this machine, by stage and against gliclass
 	$(BIN)/streamer bench --json
 
 # CORPUS is no part of the project: MODEL_CARD.md says what it holds. ENCODER is a copy of all-MiniLM-L6-v2.
-TRAIN = $(BIN)/streamer train --data $(CORPUS) --split train --wordnet $(WORDNET)
+TRAIN = $(BIN)/streamer pretrain --data $(CORPUS) --split train --wordnet $(WORDNET)
 model: $(VENV)/.test  ## train the bundled model: CORPUS=file.parquet WORDNET=folder ENCODER=folder OUT=folder
 	$(TRAIN) --start $(ENCODER) --out $(OUT)-first --steps 4000 --stop-after 1500 --seed 1
 	$(TRAIN) --start $(OUT)-first --out $(OUT) --written streamer/tuning/written.jsonl --steps 2000 --seed 2 \

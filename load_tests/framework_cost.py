@@ -9,7 +9,7 @@ turns: at_least_once and exactly_once on Apache Kafka, with a topic filled befor
 
 CPU time, not wall clock: other work on the machine moves it far less. It is told by thread. `loop` is our own road, all
 of it on one thread; `engine` is the no-op engine; `client` is the rest, which on Kafka is librdkafka: sockets, lz4,
-checksums. `process` is their sum, and `framework` all of it but the engine. Exit code 1 when `framework` takes more than
+checksums. `process` is their sum, `framework` all of it but the engine. Exit code 1 when `framework` takes more than
 GOAL_US under at_least_once on Kafka, or a record did not end in an event.
 """
 
@@ -230,7 +230,15 @@ def in_memory(content: dict[str, Any], records: int) -> Cost:
     limits = asked.limits
     with ExitStack() as running:
         telemetry = running.enter_context(
-            Telemetry(streams=streams, address=None, stuck_after_s=ROUND_S, engine_stuck_after_s=ROUND_S)
+            Telemetry(
+                streams=streams,
+                address=None,
+                stuck_after_s=ROUND_S,
+                engine_stuck_after_s=ROUND_S,
+                drift=None,
+                drift_json=None,
+                shadow=False,
+            )
         )
         classifier = build_classifier(asked.model, max_tokens=asked.batching.max_tokens)
         running.callback(classifier.close)

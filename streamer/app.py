@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from streamer.decode import Decoder
 from streamer.delivery import AtLeastOnce, Delivery
 from streamer.encode import Encoder
-from streamer.engine.base import Classifier
+from streamer.engine.base import Classifier, Embedder
 from streamer.errors import UsageError
 from streamer.facets import LabelSet
 from streamer.gather import Gather
@@ -55,8 +55,11 @@ def model_directory(model: ModelSettings) -> Path:
     return resolve_model(model.name, revision=model.revision, cache_dir=None)
 
 
-def build_classifier(model: ModelSettings, *, max_tokens: int | str) -> Classifier:
-    """Load a model; raises UsageError for a name, device or architecture that cannot be had."""
+def build_classifier(model: ModelSettings, *, max_tokens: int | str, device_threads: int | None = None) -> Classifier:
+    """Load a model; raises UsageError for a name, device or architecture that cannot be had.
+
+    `device_threads`: how many batches are scored side by side, None for as many as are best on the device.
+    """
     if model.name == FAKE:
         from streamer.engine.fake import FakeClassifier
 
@@ -105,8 +108,31 @@ def build_classifier(model: ModelSettings, *, max_tokens: int | str) -> Classifi
         backend=backend,
         max_tokens=choose_max_tokens(max_tokens, device),
         batch_cost_tokens=batch_cost_tokens(device) if backend.pads else None,
-        device_threads=choose_device_threads(device),
+        device_threads=device_threads or choose_device_threads(device),
         set_threads=thread_setter(device),
+    )
+
+
+def build_embedder(model: ModelSettings) -> Embedder | None:
+    """A model that makes vectors of texts and labels; None for one that reads labels only beside a text.
+
+    Raises UsageError for a name or device that cannot be had.
+    """
+    if model.name == FAKE:
+        return None
+    from streamer.engine.bundled import BundledBackend
+    from streamer.engine.devices import choose_device, choose_dtype
+    from streamer.engine.independent import ARCHITECTURE
+    from streamer.engine.loading import read_config
+    from streamer.engine.varlen import choose_kernels
+
+    directory = model_directory(model)
+    if read_config(directory).get("architecture_type") != ARCHITECTURE:
+        return None
+    device = choose_device(model.device)
+    dtype = choose_dtype(model.dtype, device)
+    return BundledBackend(
+        directory=directory, name=model.name, device=device, dtype=dtype, choose_kernels=choose_kernels
     )
 
 
@@ -141,7 +167,7 @@ def connect(settings: Settings) -> Iterator[Connection]:
     from streamer.transport.embedded import EmbeddedBroker
 
     with EmbeddedBroker(brokers=1) as broker:
-        broker.create_topics(topics_of(settings))
+        broker.create_topics({**topics_of(settings), **shadow_topics_of(settings)})
         needed = broker.client_properties(settings.kafka.group_protocol)
         yield Connection(broker.bootstrap_servers, {**needed, **properties}, embedded=True)
 
@@ -158,12 +184,22 @@ def topics_of(settings: Settings) -> dict[str, str]:
     return topics
 
 
+def shadow_topics_of(settings: Settings) -> dict[str, str]:
+    """The side topics of the shadow, which the road never writes to -> what they are for."""
+    streams = {} if settings.shadow is None else settings.shadow.streams
+    return {one.topic: f"shadow events of '{topic}'" for topic, one in streams.items()}
+
+
 def require_topics(settings: Settings, connection: Connection, *, known: Collection[str]) -> dict[str, TopicFacts]:
     """Facts of every topic but the `known`. Raises UsageError where the broker cannot be reached or one is missing.
 
     An embedded broker makes its topics itself, and has no facts to tell.
     """
-    topics = {topic: use for topic, use in topics_of(settings).items() if topic not in known}
+    return facts_of_topics({topic: use for topic, use in topics_of(settings).items() if topic not in known}, connection)
+
+
+def facts_of_topics(topics: Mapping[str, str], connection: Connection) -> dict[str, TopicFacts]:
+    """The same for topics given with what they are for."""
     if connection.embedded or not topics:
         return {}
     from streamer.transport.kafka_admin import topic_facts

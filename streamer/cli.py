@@ -11,8 +11,14 @@ from rich.console import Console
 
 from streamer import __version__
 from streamer.dlq.command import dlq_app
+from streamer.drift.command import drift_app
+from streamer.feedback.command import feedback
+from streamer.labels.command import labels_app
 from streamer.replay.command import replay
 from streamer.signals import stop_on_signals
+from streamer.tuning.calibrate_command import calibrate
+from streamer.tuning.evaluate_command import evaluate
+from streamer.tuning.train_command import train
 
 app = typer.Typer(
     name="streamer",
@@ -22,7 +28,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(dlq_app, name="dlq")
+app.add_typer(drift_app, name="drift")
+app.add_typer(labels_app, name="labels")
 app.command()(replay)
+app.command()(feedback)
+app.command()(train)
+app.command()(calibrate)
+app.command()(evaluate)
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="Settings file (YAML).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON, last.")]
@@ -84,11 +96,15 @@ def check(
         typer.Option(metavar="FILE", help="Instead, show what a record of this value would get; - is stdin."),
     ] = None,
     topic: Annotated[str | None, typer.Option(help="With --explain: the topic of the record.")] = None,
+    texts: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Find labels that the model cannot tell apart on these texts.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="With --explain: print one line of JSON.")] = False,
 ) -> None:
     """Validate settings, label sets, model, broker and topics, and say what to change."""
     from streamer.app import REACH_TIMEOUT_S, connect
     from streamer.check.abort import abort_transactions
+    from streamer.check.labels import open_texts
     from streamer.check.run import check_settings, show_report
     from streamer.errors import UsageError
     from streamer.settings import load_settings
@@ -108,11 +124,12 @@ def check(
             for line in abort_transactions(settings, connection, abort, reach_timeout_s=REACH_TIMEOUT_S):
                 print(line, flush=True)
         return
+    tried = None if texts is None else open_texts(texts, Console(stderr=True))
     if offline:
-        report = check_settings(settings, connection=None)
+        report = check_settings(settings, connection=None, texts=tried)
     else:
         with connect(settings) as connection:
-            report = check_settings(settings, connection=connection)
+            report = check_settings(settings, connection=connection, texts=tried)
     show_report(Console(), report)
     raise typer.Exit(1 if report.errors else 0)
 
@@ -196,7 +213,7 @@ def produce(
 
 
 @app.command()
-def train(
+def pretrain(
     data: Annotated[Path, typer.Option(help="Labelled file: jsonl, csv or parquet with 'text' and 'labels'.")],
     out: Annotated[Path, typer.Option(help="New directory for the model.")],
     start: Annotated[Path | None, typer.Option(help="A BERT encoder or a model; default: bundled.")] = None,
@@ -212,7 +229,7 @@ def train(
     seed: Annotated[int, typer.Option(help="Of sampling and of new weights.")] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
-    """Fine-tune a model of the bundled kind on labelled text."""
+    """Make a zero-shot model of the bundled kind from many labelled sets; `train` fits one to your labels."""
     from streamer.app import bundled_directory
     from streamer.tuning.commands import run_train
     from streamer.tuning.train import TrainSettings
@@ -234,38 +251,6 @@ def train(
             seed=seed,
         ),
     )
-
-
-@app.command()
-def evaluate(
-    data: Annotated[Path, typer.Argument(help="Labelled file: jsonl, csv or parquet with 'text' and 'labels'.")],
-    model: Annotated[str, typer.Option(help="bundled, a directory, or a Hugging Face id.")] = "bundled",
-    split: Annotated[str | None, typer.Option(help="Only rows whose column 'split' says so.")] = None,
-    leave_out: Annotated[list[str] | None, typer.Option(help="A data set not to measure; may be repeated.")] = None,
-    max_text_tokens: Annotated[int, typer.Option(min=1, help="Only the first tokens of each text.")] = 256,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
-    as_json: JsonOption = False,
-) -> None:
-    """Measure a model on a labelled file: macro-F1 and accuracy per data set."""
-    import orjson
-
-    from streamer.app import build_classifier, model_directory
-    from streamer.settings import build_model_settings
-    from streamer.tuning.commands import run_evaluate, show_evaluation
-
-    settings = build_model_settings({"name": model, "device": device, "dtype": dtype})
-    result = run_evaluate(
-        console=Console(stderr=True),
-        load=lambda: (build_classifier(settings, max_tokens="auto"), model_directory(settings)),
-        data=data,
-        split=split,
-        leave_out=leave_out or [],
-        max_text_tokens=max_text_tokens,
-    )
-    show_evaluation(Console(), result)
-    if as_json:
-        print(orjson.dumps(result.as_dict()).decode())
 
 
 @app.command()

@@ -1,8 +1,9 @@
 """Scores -> what is decided: labels per facet, abstention, routes.
 
 Enters: logits of documents. Leaves: what was decided of them, by the LabelSet that each document carries.
-Scores: sigmoid per label in a multi facet, softmax over the facet's labels in a single one, rounded to what an event
-shows before anything is decided by them: so whoever reads an event comes to the same labels and routes.
+Scores: sigmoid per label in a multi facet, softmax over the facet's labels in a single one, of logits that went through
+the facet's correction where it has one; rounded to what an event shows before anything is decided by them: so whoever
+reads an event comes to the same labels and routes.
 Must not know: models, Kafka.
 """
 
@@ -22,9 +23,20 @@ Matrix = NDArray[np.float64]
 SCORE_DIGITS = 4
 
 
-def facet_scores(facet: Facet, logits: NDArray[np.float32]) -> Matrix:
-    """(documents, labels) logits of one facet -> scores of the same shape, in 0..1, with SCORE_DIGITS decimals."""
+def corrected(facet: Facet, logits: NDArray[np.float32] | Matrix) -> Matrix:
+    """(documents, labels) logits of one facet as the model gives them -> those that scores are made of."""
     exact = logits.astype(np.float64)
+    if facet.correction is None:
+        return exact
+    return np.asarray(exact * np.array(facet.correction.slopes) + np.array(facet.correction.biases))
+
+
+def facet_scores(facet: Facet, logits: NDArray[np.float32] | Matrix) -> Matrix:
+    """(documents, labels) logits of one facet -> scores of the same shape, in 0..1, with SCORE_DIGITS decimals."""
+    return _scores(facet, corrected(facet, logits))
+
+
+def _scores(facet: Facet, exact: Matrix) -> Matrix:
     if facet.kind is Kind.MULTI:
         # far beyond what is left after rounding, and exp would overflow
         return np.asarray((1.0 / (1.0 + np.exp(-np.clip(exact, -80.0, 80.0)))).round(SCORE_DIGITS))
@@ -79,16 +91,17 @@ def doubts(facet: Facet, scores: Matrix) -> tuple[NDArray[np.bool_], NDArray[np.
 
 
 def _facet(facet: Facet, logits: NDArray[np.float32]) -> FacetColumns:
-    scores = facet_scores(facet, logits)
+    exact = corrected(facet, logits)
+    scores = _scores(facet, exact)
     low, close = doubts(facet, scores)
-    labels = _labels(facet, logits, scores)
+    labels = _labels(facet, exact, scores)
     abstained = (low | close).tolist()
     for row in np.flatnonzero(low | close).tolist():
         labels[row] = ()
     return FacetColumns(facet, scores, labels, abstained)
 
 
-def _labels(facet: Facet, logits: NDArray[np.float32], scores: Matrix) -> list[tuple[str, ...]]:
+def _labels(facet: Facet, logits: Matrix, scores: Matrix) -> list[tuple[str, ...]]:
     """Labels of each document, abstention aside."""
     names = [label.name for label in facet.labels]
     if facet.kind is Kind.SINGLE:
@@ -100,6 +113,8 @@ def _labels(facet: Facet, logits: NDArray[np.float32], scores: Matrix) -> list[t
 
 def holds(route: Route, facet: FacetVerdict) -> bool:
     """Whether a route's rule is met by the verdict of its facet; an abstained facet was given no label."""
+    if route.label is None:
+        return facet.abstained
     return route.label in facet.labels and facet.scores[route.label] >= route.score
 
 

@@ -69,7 +69,7 @@ class Encoder:
         return {
             "label_set": {"name": label_set.name, "version": label_set.version},
             "model": self._model,
-            "calibration": None,
+            "calibration": None if label_set.calibration is None else label_set.calibration.version,
         }
 
     def events(self, stream: Stream, envelope: Envelope[Verdict], now_ms: int) -> tuple[Outbound, ...]:

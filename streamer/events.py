@@ -43,6 +43,17 @@ class Post(_Input):
     created_at: str | None = Field(None, description="ISO 8601")
 
 
+class Correction(_Input):
+    """What somebody says is right about a record that was labelled, for `streamer feedback`. The last correction of a
+    record counts as a whole; best sent with the id as key, so that those of one record keep their order."""
+
+    id: str = Field(description="of the labelled event: topic-partition-offset of the record")
+    labels: dict[str, list[str]] = Field(
+        description="facet -> names of its right labels: exactly one of a single facet, any number of a multi facet; "
+        "facets left out stay unknown, and no facet at all takes earlier corrections back"
+    )
+
+
 class Source(_Event):
     """Where the input record stands. (topic, partition, offset) is unique for all time."""
 
@@ -86,7 +97,9 @@ class LabelledEvent(_Event):
     )
     label_set: LabelSetStamp
     model: ModelStamp
-    calibration: str | None = Field(description="calibration the scores went through; null: none")
+    calibration: str | None = Field(
+        pattern="^[0-9a-f]{16}$", description="version of the calibration file the scores went through; null: none"
+    )
     truncated: bool = Field(description="the text was longer than the model's window; its beginning was labelled")
     classified_at_ms: int = Field(ge=0, description="milliseconds since 1970")
     payload: Any = Field(default=None, description="the input's JSON, where the stream has pass_payload")

@@ -36,12 +36,24 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True)
+class Correction:
+    """What makes a facet's scores mean what they say: each label's logit becomes `slope * logit + bias`.
+
+    One number per label, in the order of the facet's labels. Slopes are above 0 (the inverse of a temperature), and
+    those of a single facet are all the same.
+    """
+
+    slopes: tuple[float, ...]
+    biases: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Facet:
     """One question asked of every record.
 
     `threshold` (multi): labels scoring at least this hold. `min_score`, `min_margin`: below them the facet
     abstains; the margin is the distance of the best score to the second (single), or of the score nearest to the
-    threshold (multi).
+    threshold (multi). Scores are those after the `correction`, where there is one.
     """
 
     name: str
@@ -50,6 +62,7 @@ class Facet:
     threshold: float = 0.5
     min_score: float = 0.0
     min_margin: float = 0.0
+    correction: Correction | None = None
 
     def canonical(self) -> dict[str, Any]:
         """Everything that decides labels, defaults omitted."""
@@ -60,12 +73,15 @@ class Facet:
         for name, default in (("threshold", 0.5), ("min_score", 0.0), ("min_margin", 0.0)):
             if getattr(self, name) != default:
                 out[name] = getattr(self, name)
+        if self.correction is not None:
+            out["correction"] = [list(self.correction.slopes), list(self.correction.biases)]
         return out
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Records whose `facet` was given `label` with at least `score` go to the topic `to`.
+    """Records whose `facet` was given `label` with at least `score` go to the topic `to`; where `label` is None, those
+    whose `facet` abstained.
 
     A label is given where it is its facet's verdict: the best one of a single facet, one at or above the threshold in a
     multi facet, none when the facet abstained. `score` is compared with that label's own score: softmax over the
@@ -73,7 +89,7 @@ class Route:
     """
 
     facet: str
-    label: str
+    label: str | None
     score: float
     to: str
 
@@ -87,12 +103,21 @@ class InContextExample:
 
 
 @dataclass(frozen=True, slots=True)
+class Calibration:
+    """Which calibration the corrections of a label set come from, as events name it, and the model it is for."""
+
+    version: str
+    model_revision: str
+
+
+@dataclass(frozen=True, slots=True)
 class LabelSet:
     """Facets asked together, with the task prompt and examples shown to the model, and the routes of the result.
 
     The first route that holds wins; with `all_matching` every route that holds does, each topic once.
     `version`: first 16 hex digits of the SHA-256 over canonical JSON of everything that decides labels.
-    `scoring_key`: the same over the part that decides logits (labels, prompt, examples).
+    `scoring_key`: the same over the part that decides logits (labels, prompt, examples): a calibration acts on them
+    afterwards, and is no part of it.
     """
 
     name: str
@@ -101,6 +126,7 @@ class LabelSet:
     examples: tuple[InContextExample, ...] = ()
     routes: tuple[Route, ...] = ()
     all_matching: bool = False
+    calibration: Calibration | None = None
     version: str = field(init=False, compare=False)
     scoring_key: str = field(init=False, compare=False)
 
@@ -117,6 +143,8 @@ class LabelSet:
             deciding["routes"] = [[r.facet, r.label, r.score, r.to] for r in self.routes]
         if self.all_matching:
             deciding["all_matching"] = True
+        if self.calibration is not None:
+            deciding["calibration"] = [self.calibration.version, self.calibration.model_revision]
         object.__setattr__(self, "version", _digest(deciding))
         object.__setattr__(self, "scoring_key", _digest(scoring))
 

@@ -1,7 +1,7 @@
 """What the loop tells whoever watches: facts, at one place, to hooks that do nothing by default.
 
 The loop calls an Observer; telemetry implements it. Hooks must be quick and must not raise. They run on the loop's
-thread, `reload_failed` alone on the one that reads settings again.
+thread; only `reload_failed` runs on the one that reads settings again, and `shadow_...` on the shadow's too.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from streamer.engine.base import EngineFacts
 from streamer.facets import LabelSet
-from streamer.records import Decided, Envelope, Partition, Reject
+from streamer.records import Decided, Document, Envelope, Partition, Reject
 from streamer.transport.base import Lag
 
 
@@ -36,7 +36,7 @@ class Observer:
         """A window came back, `engine_s` after it was submitted: once for every window submitted, also when what it
         held has been dropped meanwhile."""
 
-    def labelled(self, envelopes: Sequence[Envelope[object]], decided: Decided) -> None:
+    def labelled(self, envelopes: Sequence[Envelope[Document]], decided: Decided) -> None:
         """This was decided of records of one topic, in their order; their events are about to be sent."""
 
     def published(self, topic: str, latencies_s: Sequence[float | None]) -> None:
@@ -63,6 +63,15 @@ class Observer:
 
     def reload_failed(self, reason: str) -> None:
         """Changed settings were refused; the last good ones stay. May run on another thread than all other hooks."""
+
+    def shadow_running(self, running: bool) -> None:
+        """Whether the shadow has its model and its producer, and takes records."""
+
+    def shadow_scored(self, topic: str, agreed: Sequence[Mapping[str, bool]]) -> None:
+        """Records were scored by the shadow too: for each, by facet, whether it came to the same as the road."""
+
+    def shadow_dropped(self, topic: str, reason: str, records: int) -> None:
+        """Records of the shadow's share that no shadow event tells of. Reasons: behind, down, reject, undelivered."""
 
     def assigned(self, partitions: Collection[Partition]) -> None: ...
 
@@ -108,7 +117,7 @@ class Observers(Observer):
         for one in self._observers:
             one.scored(facts, engine_s)
 
-    def labelled(self, envelopes: Sequence[Envelope[object]], decided: Decided) -> None:
+    def labelled(self, envelopes: Sequence[Envelope[Document]], decided: Decided) -> None:
         for one in self._observers:
             one.labelled(envelopes, decided)
 
@@ -143,6 +152,18 @@ class Observers(Observer):
     def reload_failed(self, reason: str) -> None:
         for one in self._observers:
             one.reload_failed(reason)
+
+    def shadow_running(self, running: bool) -> None:
+        for one in self._observers:
+            one.shadow_running(running)
+
+    def shadow_scored(self, topic: str, agreed: Sequence[Mapping[str, bool]]) -> None:
+        for one in self._observers:
+            one.shadow_scored(topic, agreed)
+
+    def shadow_dropped(self, topic: str, reason: str, records: int) -> None:
+        for one in self._observers:
+            one.shadow_dropped(topic, reason, records)
 
     def assigned(self, partitions: Collection[Partition]) -> None:
         for one in self._observers:

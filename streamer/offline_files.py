@@ -154,7 +154,7 @@ def classify_file(
 
 def _decoded(job: FileJob, label_set: LabelSet, stdin: BinaryIO) -> Iterator[tuple[Row, Document | Reject]]:
     """The rows of the input with what there is to label in them."""
-    pointers = [_pointer(column) for column in job.text or ()]
+    pointers = [column_pointer(column) for column in job.text or ()]
     stream = StreamSettings(
         topic="offline",
         output="offline",
@@ -178,7 +178,7 @@ def _decoded(job: FileJob, label_set: LabelSet, stdin: BinaryIO) -> Iterator[tup
         yield row, row.reject or decoder.decode(place)
 
 
-def _pointer(column: str) -> str:
+def column_pointer(column: str) -> str:
     """A column's name as JSON pointer (RFC 6901); a pointer stays one."""
     return column if column.startswith("/") else "/" + column.replace("~", "~0").replace("/", "~1")
 

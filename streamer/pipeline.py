@@ -273,9 +273,9 @@ class Pipeline:
     def _events(self, scored: Sequence[_Scored], now_ms: int) -> Sequence[Sequence[Outbound]]:
         """Decide and encode records of one stream and label set."""
         began = self._clock()
-        first = scored[0][0]
-        envelopes = [envelope for envelope, _ in scored]
-        decided = decide_alike(cast(Document, first.payload).label_set, [cast(Scores, answer) for _, answer in scored])
+        envelopes = [cast("Envelope[Document]", envelope) for envelope, _ in scored]
+        first = envelopes[0]
+        decided = decide_alike(first.payload.label_set, [cast(Scores, answer) for _, answer in scored])
         encoding = self._clock()
         events = self._encoder.window(self._streams[first.position.topic], envelopes, decided, now_ms)
         self._observer.stage("decide", encoding - began, len(scored))

@@ -1,8 +1,8 @@
 """Label sets that change while the loop runs.
 
-Enters: the settings file and the file of label sets that it may name, read again every few seconds. Leaves: label sets
-that are valid, whose topics exist and that the model has scored with, offered to the loop; or one reason why not, and
-then the last good ones stay. Must not know: Kafka clients, models.
+Enters: the settings file and the files of label sets and calibrations that it may name, read again every few seconds.
+Leaves: label sets that are valid, whose topics exist and that the model has scored with, offered to the loop; or one
+reason why not, and then the last good ones stay. Must not know: Kafka clients, models.
 
 A thread of its own does this, since the loop may neither read files nor wait for the model. It compares what the files
 hold and watches nothing else: Kubernetes changes a mounted file by swapping a link above it.
@@ -29,6 +29,10 @@ from streamer.settings import Settings, load_settings
 LONGEST_RETRY_S = 60.0
 NAMED_CHANGES = 3
 _STOP_S = 1.0
+
+
+class RestartNeededError(UsageError):
+    """Settings that are good, but differ from those in use in what cannot change while running."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,7 @@ class Reloader:
         self._log = structlog.get_logger()
         self._path = path
         self._settings = settings
-        self._files = [path] if settings.label_sets_file is None else [path, path.parent / settings.label_sets_file]
+        self._files = _files(path, settings)
         self._versions = _versions(label_sets)
         self._interval_s = interval_s
         self._take_up_topics = take_up_topics
@@ -140,20 +144,36 @@ class Reloader:
             self._consider(digest, held)
 
     def _consider(self, digest: bytes, held: Mapping[Path, bytes | OSError]) -> None:
-        try:
-            settings = load_settings(self._path, read=lambda file: _bytes(held[file] if file in held else _read(file)))
-            self._refuse_other_changes(settings)
-        except Exception as error:  # whatever it is, it must not end this thread unheard
+        asked: dict[Path, bytes | OSError] = {}
+
+        def read(file: Path) -> bytes:
+            asked[file] = held[file] if file in held else _read(file)
+            return _bytes(asked[file])
+
+        outcome = self._load(read)
+        if asked.keys() - held.keys() and not isinstance(outcome, RestartNeededError):
+            self._files = list({**held, **asked})  # calibrations named only now are looked at twice, as all files are
+            self._seen = b""
+            return
+        if isinstance(outcome, Exception):
             self._done = digest  # the same files will always be refused
-            self._tell(digest, error)
+            self._tell(digest, outcome)
             return
         try:
-            self._take_up(settings.build_label_sets(), settings)
+            self._take_up(outcome.build_label_sets(), outcome)
         except Exception as error:
             self._try_again_later(digest)
             self._tell(digest, error)
         else:
             self._done = digest
+
+    def _load(self, read: Callable[[Path], bytes]) -> Settings | Exception:
+        try:
+            settings = load_settings(self._path, read=read)
+            self._refuse_other_changes(settings)
+        except Exception as error:  # whatever it is, it must not end this thread unheard
+            return error
+        return settings
 
     def _try_again_later(self, digest: bytes) -> None:
         last = self._retry
@@ -166,7 +186,8 @@ class Reloader:
         changed = list(_changes(_outside_label_sets(self._settings), _outside_label_sets(settings), ""))
         if changed:
             more = f" and {len(changed) - NAMED_CHANGES} more" if len(changed) > NAMED_CHANGES else ""
-            raise UsageError(f"{self._path}: restart needed: {', '.join(changed[:NAMED_CHANGES])}{more} changed")
+            named = ", ".join(changed[:NAMED_CHANGES])
+            raise RestartNeededError(f"{self._path}: restart needed: {named}{more} changed")
 
     def _take_up(self, label_sets: Mapping[str, LabelSet], settings: Settings) -> None:
         versions = _versions(label_sets)
@@ -185,6 +206,12 @@ class Reloader:
         if self._told != (digest, reason) and not self._stop.is_set():
             self._told = digest, reason
             self._failed(reason)
+
+
+def _files(path: Path, settings: Settings) -> list[Path]:
+    """The settings file and what it names that belongs to label sets."""
+    named = [settings.label_sets_file, *(one.calibration for one in settings.label_sets.values())]
+    return [path, *(path.parent / name for name in named if name is not None)]
 
 
 def _versions(label_sets: Mapping[str, LabelSet]) -> dict[str, str]:

@@ -11,14 +11,19 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from streamer.events import DeadLetterHeaders, LabelledEvent, Post, Ticket
+from streamer.calibration import CalibrationFile
+from streamer.events import Correction, DeadLetterHeaders, LabelledEvent, Post, Ticket
 from streamer.settings import Settings
+from streamer.shadow.event import ShadowEvent
 
 MODELS: dict[str, type[BaseModel]] = {
     "settings": Settings,
+    "calibration": CalibrationFile,
     "ticket": Ticket,
     "post": Post,
     "labelled-event": LabelledEvent,
+    "correction": Correction,
+    "shadow-event": ShadowEvent,
     "dead-letter-headers": DeadLetterHeaders,
 }
 

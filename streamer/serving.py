@@ -26,6 +26,9 @@ from streamer.app import (
     take_up_topics,
     with_cache,
 )
+from streamer.app_trust import build_drift, shadowing
+from streamer.drift.baseline import baseline_json
+from streamer.drift.watch import DriftObserver
 from streamer.engine.base import Classifier, ModelInfo
 from streamer.facets import LabelSet
 from streamer.memory import settle_memory
@@ -54,6 +57,7 @@ def serve(
     label_sets = settings.build_label_sets()
     streams = settings.build_streams()
     http = settings.http
+    drift = build_drift(settings)
     with ExitStack() as running:
         telemetry = running.enter_context(
             Telemetry(
@@ -61,13 +65,26 @@ def serve(
                 address=(http.host, http.port) if http.enabled else None,
                 stuck_after_s=http.stuck_after_s,
                 engine_stuck_after_s=http.engine_stuck_after_s,
+                drift=None if drift is None else drift.drift,
+                drift_json=None if drift is None else partial(_drift_json, drift),
+                shadow=settings.shadow is not None,
             )
         )
         classifier = running.enter_context(_warm_model(settings, list(label_sets.values())))
         telemetry.serving(classifier.describe(), list(label_sets.values()))
         on_model(classifier.describe())
         settle_memory()
-        observer = Observers(telemetry.observer, *observers)
+        shadow = running.enter_context(
+            shadowing(
+                settings,
+                connection=connection,
+                road_model=classifier.describe(),
+                label_sets=label_sets,
+                observer=telemetry.observer,
+            )
+        )
+        watching = [shadow] if drift is None else [shadow, drift]
+        observer = Observers(telemetry.observer, *watching, *observers)
         source = build_source(settings, connection)
         delivery = build_delivery(settings, connection=connection, source=source, topics=topics, observer=observer)
         reload = running.enter_context(
@@ -91,6 +108,11 @@ def serve(
             reload=reload,
         )
         pipeline.run(stop)
+
+
+def _drift_json(drift: DriftObserver) -> bytes:
+    """What was counted lately, as a baseline: what `/drift` answers."""
+    return baseline_json(drift.counted())
 
 
 @contextmanager

@@ -14,9 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from streamer.calibration import CalibrationFile, read_calibration
 from streamer.errors import UsageError
 from streamer.facets import LabelSet
 from streamer.records import Stream
@@ -25,6 +26,8 @@ from streamer.settings_errors import first_places, near, one_line
 from streamer.settings_files import read_mapping
 from streamer.settings_labels import LabelSetSettings
 from streamer.settings_parts import Part, SecretRef, Topic
+from streamer.settings_trust import DriftSettings, ShadowSettings
+from streamer.settings_trust import ModelSettings as ModelSettings
 
 EMBEDDED = "embedded"
 
@@ -53,23 +56,6 @@ class KafkaSettings(Part):
     def client_properties(self) -> dict[str, str | int | float | bool]:
         """`properties` with secrets read; raises UsageError where one cannot be."""
         return {key: v.read() if isinstance(v, SecretRef) else v for key, v in self.properties.items()}
-
-
-class ModelSettings(Part):
-    """Which model: `bundled`, a directory, a Hugging Face id, or `fake` (deterministic, for delivery tests)."""
-
-    name: str = Field("bundled", min_length=1)
-    revision: str | None = Field(None, description="of a Hugging Face id: branch, tag or commit")
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    facet_mode: Literal["separate", "joint"] = Field(
-        "separate", description="GLiClass checkpoints: one row per facet (exact), or all facets in one prompt"
-    )
-    max_row_tokens: int = Field(1024, ge=64, description="longest row, labels included; less where the model has less")
-    cache_memory_mb: int = Field(
-        64, ge=0, le=65536, description="memory for scores of texts seen lately, 0: none; 'fake' never has one"
-    )
-    service_time_ms: float = Field(0.0, ge=0, description="model 'fake' only: time per record")
 
 
 class BatchingSettings(Part):
@@ -195,6 +181,9 @@ class Settings(BaseSettings):
         None, description="in place of label_sets: a YAML file that holds them, relative to the settings file"
     )
     streams: list[StreamSettings] = Field(min_length=1)
+    drift: DriftSettings | None = Field(None, description="watch for drift; left out: not watched")
+    shadow: ShadowSettings | None = Field(None, description="score a share beside the road; left out: none")
+    _calibrations: dict[str, CalibrationFile] = PrivateAttr(default_factory=dict)  # of label sets by name
 
     @classmethod
     def settings_customise_sources(
@@ -224,6 +213,7 @@ class Settings(BaseSettings):
             targets = {stream.output, stream.dead_letter, *(r.to for r in self.label_sets[stream.label_set].routes)}
             for topic in sorted(targets & set(inputs)):
                 raise ValueError(f"streams: '{stream.topic}' writes to '{topic}', which is an input topic: a loop")
+        self._check_shadow(set(inputs))
         if self.delivery == "exactly_once" and self.kafka.bootstrap_servers == EMBEDDED:
             raise ValueError("delivery: exactly_once needs real transactions, which the embedded broker lacks; "
                              "use at_least_once or a Kafka cluster")  # fmt: skip
@@ -231,39 +221,85 @@ class Settings(BaseSettings):
             raise ValueError("kafka.properties: isolation.level must be read_committed under exactly_once; remove it")
         return self
 
+    def _check_shadow(self, inputs: set[str]) -> None:
+        if self.shadow is None:
+            return
+        written = {topic for one in self.streams for topic in (one.topic, one.output, one.dead_letter)}
+        written |= {route.to for label_set in self.label_sets.values() for route in label_set.routes}
+        for topic, one in self.shadow.streams.items():
+            if topic not in inputs:
+                raise ValueError(f"shadow.streams: no stream reads '{topic}'{near(topic, inputs)}")
+            if one.label_set not in self.label_sets:
+                raise ValueError(
+                    f"shadow.streams: '{topic}' names the label set '{one.label_set}', which label_sets lacks"
+                    f"{near(one.label_set, self.label_sets)}"
+                )
+            if one.topic in written:
+                raise ValueError(f"shadow.streams: topic '{one.topic}' has another use; shadow events need their own")
+
     def transactional_id(self) -> str:
         """What exactly_once is known by at the broker; each process needs its own."""
         instance = self.kafka.group_instance_id or socket.gethostname()
         return self.kafka.transactional_id or f"{self.kafka.group_id}-{instance}"
 
     def build_label_sets(self) -> dict[str, LabelSet]:
-        return {name: one.build(name) for name, one in self.label_sets.items()}
+        return {name: one.build(name, self._calibrations.get(name)) for name, one in self.label_sets.items()}
+
+    def with_calibrations(self, directory: Path, read: Callable[[Path], bytes]) -> Settings:
+        """The same with the calibration files that label sets name, relative to `directory`; raises UsageError."""
+        named = {name: one for name, one in self.label_sets.items() if one.calibration is not None}
+        out = self.model_copy()
+        out._calibrations = {
+            name: read_calibration(directory / str(one.calibration), one.build(name), read=read)
+            for name, one in named.items()
+        }
+        return out
 
     def build_streams(self) -> tuple[Stream, ...]:
         return tuple(stream.build() for stream in self.streams)
 
 
-def load_settings(path: Path, *, read: Callable[[Path], bytes] = Path.read_bytes) -> Settings:
-    """Read and validate a settings file and the file of label sets that it names; raises UsageError with one line.
+def load_settings(path: Path, *, read: Callable[[Path], bytes] = Path.read_bytes, calibrated: bool = True) -> Settings:
+    """Read and validate a settings file and the files of label sets and calibrations that it names; raises UsageError
+    with one line.
 
-    `read` gives the bytes of a file, or raises OSError.
+    `read` gives the bytes of a file, or raises OSError. Unless `calibrated`, label sets are built as if they named no
+    calibration.
     """
+    settings = _load(path, read)
+    return settings.with_calibrations(path.parent, read) if calibrated else settings
+
+
+def _load(path: Path, read: Callable[[Path], bytes]) -> Settings:
     content = read_mapping(path, read=read, named_by="-c takes a settings file", needed="with label_sets and streams")
     overrides = Overrides(Settings)
     name = overrides.value("label_sets_file") or content.get("label_sets_file")
     if not isinstance(name, str):
-        return _build(content, overrides, origin=str(path), label_sets_origin=None)
+        return _beside(path, _build(content, overrides, origin=str(path), label_sets_origin=None))
     named_by = overrides.of(["label_sets_file"]) or f"label_sets_file of {path}"
     if "label_sets" in content:
         raise UsageError(f"{path}: label_sets stand here, and in the file that {named_by} names; keep one")
     file = path.parent / name
     label_sets = read_mapping(file, read=read, named_by=f"{named_by} names it", needed="of label sets")
-    return _build({**content, "label_sets": label_sets}, overrides, origin=str(path), label_sets_origin=str(file))
+    built = _build({**content, "label_sets": label_sets}, overrides, origin=str(path), label_sets_origin=str(file))
+    return _beside(path, built)
+
+
+def _beside(path: Path, settings: Settings) -> Settings:
+    """The settings with files that they name found from where they lie themselves."""
+    if settings.drift is None or settings.drift.baseline is None:
+        return settings
+    drift = settings.drift.model_copy(update={"baseline": path.parent / settings.drift.baseline})
+    return settings.model_copy(update={"drift": drift})
 
 
 def build_settings(content: dict[str, Any], *, origin: str) -> Settings:
-    """Validate settings given as a mapping; `origin` names them in the error line."""
-    return _build(content, Overrides(Settings), origin=origin, label_sets_origin=None)
+    """Validate settings given as a mapping, which lies in no directory; `origin` names it in the error line."""
+    settings = _build(content, Overrides(Settings), origin=origin, label_sets_origin=None)
+    for name, one in settings.label_sets.items():
+        if one.calibration is not None:
+            raise UsageError(f"{origin}: label_sets.{name}.calibration: only a settings file can name another file")
+    return settings
 
 
 def _build(content: dict[str, Any], overrides: Overrides, *, origin: str, label_sets_origin: str | None) -> Settings:

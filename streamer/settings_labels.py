@@ -6,10 +6,12 @@ Enters: values of a settings file. Leaves: immutable LabelSets. Must not know: s
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from streamer.calibration import CalibrationFile
 from streamer.facets import Facet, InContextExample, Kind, LabelSet, Route, flatten_labels
 from streamer.settings_errors import near
 from streamer.settings_parts import Part, Score, Topic
@@ -65,11 +67,21 @@ def _check_labels(value: Any) -> None:
 
 
 class RouteCondition(Part):
-    """Holds where `facet` was given `label` with at least `score`; never where the facet abstained."""
+    """Holds where `facet` was given `label` with at least `score`, which is never where the facet abstained; or, with
+    `abstained`, just where it did."""
 
     facet: str
-    label: str
+    label: str | None = Field(None, description="this label was given")
     score: Score = Field(0.0, description="least score of the label itself; 0: whatever it was given with")
+    abstained: bool = Field(False, description="in place of a label: none was given for doubt (min_score, min_margin)")
+
+    @model_validator(mode="after")
+    def _one(self) -> RouteCondition:
+        if (self.label is None) != self.abstained:
+            raise ValueError("give either 'label' or 'abstained: true'")
+        if self.abstained and self.score:
+            raise ValueError("'score' is a label's least score; leave it out beside 'abstained: true'")
+        return self
 
 
 class RouteSettings(Part):
@@ -94,6 +106,9 @@ class LabelSetSettings(Part):
     all_matching: bool = Field(
         False, description="a record goes to every route that holds, each topic once; else the first one wins"
     )
+    calibration: Path | None = Field(
+        None, description="file that `streamer calibrate` wrote, relative to the settings file; limits given here win"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> LabelSetSettings:
@@ -103,10 +118,10 @@ class LabelSetSettings(Part):
                 raise ValueError(
                     f"a route names the facet '{route.when.facet}', which is not there{near(route.when.facet, names)}"
                 )
-            if route.when.label not in names[route.when.facet]:
+            if not route.when.abstained and route.when.label not in names[route.when.facet]:
                 raise ValueError(
                     f"a route names the label '{route.when.label}', which facet '{route.when.facet}' lacks"
-                    f"{near(route.when.label, names[route.when.facet])}"
+                    f"{near(str(route.when.label), names[route.when.facet])}"
                 )
         known = {name for labels in names.values() for name in labels}
         for example in self.examples:
@@ -115,12 +130,9 @@ class LabelSetSettings(Part):
                     raise ValueError(f"an example names the label '{label}', which no facet has{near(label, known)}")
         return self
 
-    def build(self, name: str) -> LabelSet:
-        """The immutable LabelSet that documents carry."""
-        facets = tuple(
-            Facet(facet, Kind(one.kind), flatten_labels(one.labels), one.threshold, one.min_score, one.min_margin)
-            for facet, one in self.facets.items()
-        )
+    def build(self, name: str, calibration: CalibrationFile | None = None) -> LabelSet:
+        """The immutable LabelSet that documents carry, with what the file that `calibration` names says."""
+        facets = tuple(_facet(facet, one, calibration) for facet, one in self.facets.items())
         return LabelSet(
             name,
             facets,
@@ -128,4 +140,14 @@ class LabelSetSettings(Part):
             tuple(InContextExample(e.text, tuple(e.labels)) for e in self.examples),
             tuple(Route(r.when.facet, r.when.label, r.when.score, r.to) for r in self.routes),
             self.all_matching,
+            None if calibration is None else calibration.stamp,
         )
+
+
+def _facet(name: str, one: FacetSettings, calibration: CalibrationFile | None) -> Facet:
+    """Limits are those of the settings file, else those of the calibration, else the defaults."""
+    limits = {limit: getattr(one, limit) for limit in ("threshold", "min_score", "min_margin")}
+    if calibration is not None:
+        limits |= {limit: x for limit, x in calibration.limits(name).items() if limit not in one.model_fields_set}
+    correction = None if calibration is None else calibration.correction(name)
+    return Facet(name, Kind(one.kind), flatten_labels(one.labels), **limits, correction=correction)

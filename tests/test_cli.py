@@ -146,12 +146,22 @@ def test_check(command: Command, settings: Path) -> None:
     assert (code, err) == (2, "error: --abort-transactions needs the broker; leave out --offline\n")
 
 
-def test_evaluate_and_train(command: Command, tiny_bundled: Path, tmp_path: Path) -> None:
+def test_evaluate_and_pretrain(command: Command, tiny_bundled: Path, tmp_path: Path) -> None:
     data = tmp_path / "data.jsonl"
     data.write_text('{"text": "up", "labels": ["rise"]}\n{"text": "down", "labels": ["fall"]}\n')
     out = tmp_path / "model"
     code, _, err = command(
-        "train", "--data", str(data), "--start", str(tiny_bundled), "--out", str(out), "--steps", "2", "--device", "cpu"
+        "pretrain",
+        "--data",
+        str(data),
+        "--start",
+        str(tiny_bundled),
+        "--out",
+        str(out),
+        "--steps",
+        "2",
+        "--device",
+        "cpu",
     )
     assert code == 0, err
     code, printed, err = command("evaluate", str(data), "--model", str(out), "--dtype", "float32", "--json")

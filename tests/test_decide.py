@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streamer.decide import decide, facet_scores, holds
-from streamer.facets import Facet, Kind, Label, LabelSet, Route
+from streamer.facets import Correction, Facet, Kind, Label, LabelSet, Route
 from streamer.records import Document, FacetVerdict, Scores, Verdict
 
 MOOD = Facet("mood", Kind.SINGLE, (Label("bad"), Label("good")))
@@ -89,6 +91,23 @@ def test_an_abstained_facet_matches_no_route(kind: Kind, all_matching: bool) -> 
     assert verdict.facets[0].abstained
     assert verdict.facets[0].scores["good"] > 0.9
     assert verdict.routes == ()
+
+
+@pytest.mark.parametrize("limit", ["min_score", "min_margin"])
+def test_abstention_is_routed_beside_labels(limit: str) -> None:
+    mood = replace(MOOD, min_score=0.7) if limit == "min_score" else replace(MOOD, min_margin=0.7)
+    routes = (Route("mood", "good", 0.0, "good"), Route("mood", None, 0.0, "review"))
+    label_set = LabelSet("l", (mood,), routes=routes)
+    assert one(label_set, 0.0, 0.1).routes == ("review",)
+    assert one(label_set, 0.0, 5.0).routes == ("good",)
+    assert one(label_set, 5.0, 0.0).routes == ()
+
+
+def test_with_all_matching_a_record_in_doubt_goes_to_review_and_where_its_labels_send_it() -> None:
+    mood = replace(MOOD, min_score=0.9)
+    routes = (Route("topic", "billing", 0.0, "money"), Route("mood", None, 0.0, "review"))
+    label_set = LabelSet("l", (mood, TOPIC), routes=routes, all_matching=True)
+    assert one(label_set, 0.0, 0.1, 4.0, -4.0, -4.0).routes == ("money", "review")
 
 
 def test_a_label_that_was_not_given_matches_no_route_however_low_its_score_may_be() -> None:
@@ -185,3 +204,34 @@ def test_a_window_is_decided_as_each_record_alone() -> None:
     documents = [Document("x", label_sets[chance.integers(12)]) for _ in range(3000)]
     answers = [scores(*chance.uniform(-6, 6, len(one.label_set.labels)).tolist()) for one in documents]
     assert decide(documents, answers) == [plainly(*pair) for pair in zip(documents, answers, strict=True)]
+
+
+def test_scores_are_those_of_corrected_logits() -> None:
+    mood = replace(MOOD, correction=Correction((0.5, 0.5), (0.0, -1.0)))
+    topic = replace(TOPIC, correction=Correction((2.0, 1.0, 0.5), (0.0, 1.5, 0.0)))
+    first, second = one(LabelSet("l", (mood, topic)), 0.0, 2.0, 1.0, -1.0, -4.0).facets
+    assert first.scores == {"bad": 0.5, "good": 0.5}  # 0 and 0.5 * 2 - 1
+    assert second.scores == {"billing": 0.8808, "outage": 0.6225, "login": 0.1192}
+    assert second.labels == ("billing", "outage")
+
+
+def test_a_bias_may_change_the_best_label_and_a_temperature_may_not() -> None:
+    warm = replace(MOOD, correction=Correction((0.1, 0.1), (0.0, 0.0)))
+    biased = replace(MOOD, correction=Correction((1.0, 1.0), (3.0, 0.0)))
+    assert one(LabelSet("l", (warm,)), 0.0, 2.0).facets[0].labels == ("good",)
+    assert one(LabelSet("l", (biased,)), 0.0, 2.0).facets[0].labels == ("bad",)
+
+
+def test_limits_and_routes_go_by_corrected_scores() -> None:
+    warm = replace(MOOD, correction=Correction((0.25, 0.25), (0.0, 0.0)), min_score=0.7)
+    routes = (Route("mood", "good", 0.75, "sure"),)
+    assert not one(LabelSet("l", (replace(warm, correction=None),)), 0.0, 2.0).facets[0].abstained
+    assert one(LabelSet("l", (warm,)), 0.0, 2.0).facets[0].abstained
+    assert one(LabelSet("l", (warm,), routes=routes), 0.0, 4.0).routes == ()  # sigmoid(1) is .73
+    assert one(LabelSet("l", (warm,), routes=routes), 0.0, 8.0).routes == ("sure",)
+
+
+def test_a_correction_that_changes_nothing_changes_nothing() -> None:
+    same = replace(TOPIC, correction=Correction((1.0,) * 3, (0.0,) * 3))
+    logits = (0.3, -0.2, 5.0)
+    assert one(LabelSet("l", (same,)), *logits).facets == one(LabelSet("l", (TOPIC,)), *logits).facets

@@ -11,7 +11,7 @@ import pytest
 from streamer.encode import DEAD_LETTER_HEADER, MAX_HEAD_BYTES, Encoder
 from streamer.engine.base import ModelInfo
 from streamer.events import DeadLetterHeaders, LabelledEvent
-from streamer.facets import Facet, Kind, Label, LabelSet
+from streamer.facets import Calibration, Facet, Kind, Label, LabelSet
 from streamer.records import Envelope, FacetVerdict, Headers, Outbound, Position, Reject, Stream, Verdict
 
 LABELS = LabelSet("l", (Facet("mood", Kind.SINGLE, (Label("bad"), Label("good"))),))
@@ -51,6 +51,16 @@ def test_event() -> None:
         "truncated": False,
         "classified_at_ms": 1800,
     }
+    jsonschema.validate(event, LabelledEvent.model_json_schema())
+
+
+def test_an_event_names_the_calibration_of_its_label_set() -> None:
+    calibrated = LabelSet("l", LABELS.facets, calibration=Calibration("0123456789abcdef", "abc"))
+    envelope = verdict()
+    (message,) = ENCODER.events(stream(), envelope.replace(envelope.payload._replace(label_set=calibrated)), 1800)
+    event = orjson.loads(message.value or b"")
+    assert event["calibration"] == "0123456789abcdef"
+    assert event["label_set"]["version"] == calibrated.version != LABELS.version
     jsonschema.validate(event, LabelledEvent.model_json_schema())
 
 

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.facets import Facet, InContextExample, Kind, Label, LabelSet, Route, flatten_labels
+from streamer.facets import (
+    Calibration,
+    Correction,
+    Facet,
+    InContextExample,
+    Kind,
+    Label,
+    LabelSet,
+    Route,
+    flatten_labels,
+)
 
 
 def example_set(**changes: object) -> LabelSet:
@@ -60,6 +72,30 @@ def test_version_changes_with_whatever_decides(changed: Facet) -> None:
 def test_version_ignores_the_name_and_defaults() -> None:
     explicit = Facet("topic", Kind.MULTI, TOPIC.labels, threshold=0.5, min_score=0.0, min_margin=0.0)
     assert LabelSet("a", (TOPIC,)).version == LabelSet("b", (explicit,)).version
+
+
+def test_a_calibration_is_part_of_the_version_and_not_of_the_scoring_key() -> None:
+    plain = LabelSet("a", (TOPIC,))
+    corrected = replace(TOPIC, correction=Correction((0.5, 2.0), (0.0, -1.0)))
+    stamped = LabelSet("a", (corrected,), calibration=Calibration("0123456789abcdef", "r1"))
+    others = [
+        LabelSet("a", (corrected,)),
+        LabelSet("a", (replace(TOPIC, correction=Correction((0.5, 2.0), (0.0, -1.1))),)),
+        LabelSet("a", (TOPIC,), calibration=Calibration("0123456789abcdef", "r1")),
+        LabelSet("a", (corrected,), calibration=Calibration("0123456789abcdee", "r1")),
+        LabelSet("a", (corrected,), calibration=Calibration("0123456789abcdef", "r2")),
+    ]
+    assert len({one.version for one in (plain, stamped, *others)}) == 7
+    assert {one.scoring_key for one in (stamped, *others)} == {plain.scoring_key}
+    assert stamped.version == "acc31b6fc5b2ddc2"
+
+
+def test_a_route_of_abstention_is_part_of_the_version() -> None:
+    def version(*routes: Route) -> str:
+        return LabelSet("a", (TOPIC,), routes=routes).version
+
+    of_label, of_doubt = Route("topic", "outage", 0.0, "x"), Route("topic", None, 0.0, "x")
+    assert len({version(), version(of_label), version(of_doubt)}) == 3
 
 
 def test_scoring_key_ignores_thresholds_and_routes() -> None:

@@ -20,6 +20,7 @@ from streamer.facets import LabelSet
 from streamer.records import Document, Scores
 from streamer.reload import LONGEST_RETRY_S, Reloader, reloading
 from streamer.settings import Settings, load_settings
+from tests.calibrated import calibration_of
 
 LABELS: dict[str, Any] = {"tickets": {"facets": {"mood": {"labels": ["bad", "good"]}}}}
 REST: dict[str, Any] = {
@@ -163,6 +164,70 @@ def test_the_last_of_several_changes_is_offered(desk: Desk) -> None:
             reloader.look()
     assert names(reloader.take()) == ["c", "good"]
     assert reloader.take() is None
+
+
+def calibrate(desk: Desk, file: str, **limits: Any) -> str:
+    """Write a calibration for the label set as it stands; its version."""
+    label_set = load_settings(desk.path, calibrated=False).build_label_sets()["tickets"]
+    written = calibration_of(label_set, **limits)
+    (desk.path.parent / file).write_bytes(written.to_json())
+    return written.version
+
+
+def stamp(label_sets: Mapping[str, LabelSet] | None) -> str | None:
+    assert label_sets is not None
+    calibration = label_sets["tickets"].calibration
+    return None if calibration is None else calibration.version
+
+
+def test_a_calibration_that_is_named_is_taken_up_and_watched(desk: Desk) -> None:
+    reloader = desk.open()
+    desk.look(reloader)
+    first = calibrate(desk, "c.json")
+    desk.write(REST, labels("bad", "good", calibration="c.json"))
+    assert desk.look(reloader) is None  # it was seen once only
+    assert stamp(desk.look(reloader)) == first
+    assert desk.look(reloader, 5) is None
+    second = calibrate(desk, "c.json", slope=0.7)
+    assert stamp(desk.look(reloader)) == second
+    assert second != first
+    desk.write(REST, labels("bad", "good"))
+    assert stamp(desk.look(reloader)) is None
+    assert desk.failures == []
+
+
+def test_a_calibration_named_from_the_start_is_watched(desk: Desk) -> None:
+    calibrate(desk, "c.json")
+    desk.write(REST, labels("bad", "good", calibration="c.json"))
+    reloader = desk.open()
+    assert desk.look(reloader) is None
+    version = calibrate(desk, "c.json", slope=0.7)
+    assert stamp(desk.look(reloader)) == version
+
+
+def test_a_missing_calibration_is_told_once_and_waited_for(desk: Desk) -> None:
+    reloader = desk.open()
+    desk.look(reloader)
+    desk.write(REST, labels("bad", "good", calibration="c.json"))
+    assert desk.look(reloader, 6) is None
+    (failure,) = desk.failures
+    assert "c.json: No such file or directory" in failure
+    version = calibrate(desk, "c.json")
+    assert stamp(desk.look(reloader)) == version
+    assert len(desk.failures) == 1
+
+
+def test_new_labels_wait_for_their_calibration(desk: Desk) -> None:
+    calibrate(desk, "c.json")
+    desk.write(REST, labels("bad", "good", calibration="c.json"))
+    reloader = desk.open()
+    desk.look(reloader)
+    desk.write(REST, labels("bad", "good", "mixed", calibration="c.json"))
+    assert desk.look(reloader) is None
+    assert "was fitted for other labels of facet 'mood'" in desk.failures[0]
+    version = calibrate(desk, "c.json")
+    taken = desk.look(reloader)
+    assert (stamp(taken), names(taken)) == (version, ["bad", "good", "mixed"])
 
 
 def test_a_swapped_link_is_seen_as_kubernetes_makes_it(tmp_path: Path) -> None:

@@ -40,6 +40,15 @@ def changed(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
     return content
 
 
+def when(content: dict[str, Any]) -> dict[str, Any]:
+    condition: dict[str, Any] = content["label_sets"]["tickets"]["routes"][0]["when"]
+    return condition
+
+
+def shadow(content: dict[str, Any], stream: str, **changes: object) -> None:
+    content["shadow"] = {"streams": {stream: {"label_set": "tickets", "topic": "in.shadow", **changes}}}
+
+
 def test_good_settings_become_label_sets_and_streams() -> None:
     settings = build_settings(GOOD, origin="x")
     label_set = settings.build_label_sets()["tickets"]
@@ -51,6 +60,33 @@ def test_good_settings_become_label_sets_and_streams() -> None:
     (stream,) = settings.build_streams()
     assert (stream.text, stream.parse_json, stream.keep_timestamp) == (("/text",), True, True)
     assert settings.delivery == "at_least_once"
+
+
+def test_a_route_of_abstention_reaches_the_label_set() -> None:
+    review = {"when": {"facet": "mood", "abstained": True}, "to": "tickets.review"}
+    settings = build_settings(changed(lambda c: c["label_sets"]["tickets"]["routes"].append(review)), origin="x")
+    assert settings.build_label_sets()["tickets"].routes[1] == Route("mood", None, 0.0, "tickets.review")
+
+
+def test_a_baseline_lies_beside_the_settings_file(tmp_path: Path) -> None:
+    file = tmp_path / "streamer.yaml"
+    for baseline, found in (("baseline.json", tmp_path / "baseline.json"), ("/etc/b.json", Path("/etc/b.json"))):
+        file.write_text(yaml.safe_dump({**GOOD, "drift": {"baseline": baseline}}))
+        drift = load_settings(file).drift
+        assert drift is not None
+        assert drift.baseline == found
+    file.write_text(yaml.safe_dump({**GOOD, "drift": {}}))
+    drift = load_settings(file).drift
+    assert drift is not None
+    assert drift.baseline is None
+    assert load_settings(file).shadow is None
+
+
+def test_a_shadow_has_settings_of_its_own() -> None:
+    settings = build_settings(changed(lambda c: shadow(c, "in", share=0.2)), origin="x")
+    assert settings.shadow is not None
+    assert settings.shadow.model is None
+    assert settings.shadow.streams["in"].share == 0.2
 
 
 def test_all_matching_reaches_the_label_set() -> None:
@@ -99,6 +135,17 @@ def facet(content: dict[str, Any]) -> dict[str, Any]:
         (lambda c: c.pop("streams"), "streams: is missing"),
         (lambda c: c["label_sets"]["tickets"]["routes"][0]["when"].update(facet="topics"), "(did you mean 'topic'?)"),
         (lambda c: c["label_sets"]["tickets"]["routes"][0]["when"].update(label="biling"), "(did you mean 'billing'?)"),
+        (lambda c: when(c).pop("label"), "routes.0.when: give either 'label' or 'abstained: true'"),
+        (lambda c: when(c).update(abstained=True), "routes.0.when: give either 'label' or 'abstained: true'"),
+        (
+            lambda c: (when(c).update(abstained=True), when(c).pop("label")),
+            "routes.0.when: 'score' is a label's least score; leave it out beside 'abstained: true'",
+        ),
+        (lambda c: shadow(c, "other"), "shadow.streams: no stream reads 'other'"),
+        (lambda c: shadow(c, "in", label_set="ticket"), "lacks (did you mean 'tickets'?)"),
+        (lambda c: shadow(c, "in", topic="tickets.billing"), "topic 'tickets.billing' has another use"),
+        (lambda c: shadow(c, "in", topic="in"), "topic 'in' has another use"),
+        (lambda c: shadow(c, "in", share=0), "shadow.streams.in.share: "),
         (
             lambda c: c["label_sets"]["tickets"].update(examples=[{"text": "x", "labels": ["goood"]}]),
             "an example names the label 'goood', which no facet has (did you mean 'good'?)",

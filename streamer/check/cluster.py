@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from streamer.app import Connection, topics_of
+from streamer.app import Connection, shadow_topics_of, topics_of
 from streamer.check.findings import Finding, error, ok, told_by, warning
 from streamer.check.transactions import check_transactions
 from streamer.encode import MAX_HEAD_BYTES
@@ -32,17 +32,17 @@ def check_broker(settings: Settings, connection: Connection, *, reach_timeout_s:
         return
     from streamer.transport.kafka_admin import describe_cluster, topic_facts
 
-    servers = connection.bootstrap_servers
+    servers, topics = connection.bootstrap_servers, {**topics_of(settings), **shadow_topics_of(settings)}
     properties = {**QUIET, **connection.properties}
     try:
         cluster = describe_cluster(servers, properties, reach_timeout_s)
-        there = topic_facts(servers, properties, list(topics_of(settings)), reach_timeout_s)
+        there = topic_facts(servers, properties, list(topics), reach_timeout_s)
     except UsageError as failure:
         yield told_by("kafka.bootstrap_servers", failure)
         return
     brokers = "1 broker" if len(cluster.brokers) == 1 else f"{len(cluster.brokers)} brokers"
     yield ok("kafka.bootstrap_servers", f"{servers} answers: {brokers}, cluster {cluster.cluster_id or 'without id'}")
-    for topic, use in topics_of(settings).items():
+    for topic, use in topics.items():
         if topic in there:
             yield from _check_topic(settings, topic, use, there[topic])
         else:

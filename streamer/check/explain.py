@@ -72,12 +72,14 @@ def explain_file(settings: Settings, *, source: Path, topic: str | None, stdin: 
     """
     stream = _stream(settings, topic)
     value = _read_value(source, stdin)
+    label_set = settings.build_label_sets()[stream.label_set]
     classifier = build_classifier(settings.model, max_tokens=settings.batching.max_tokens)
     try:
+        classifier.warm_up([label_set])
         return explain_value(
             value,
             stream=stream,
-            label_set=settings.build_label_sets()[stream.label_set],
+            label_set=label_set,
             classifier=classifier,
             max_dead_letter_bytes=settings.limits.max_dead_letter_bytes,
         )
@@ -148,14 +150,22 @@ def _routes(label_set: LabelSet, verdicts: Sequence[FacetVerdict]) -> tuple[Expl
         if not held:
             why = _why_not(route, facets[route.facet], verdict)
         elif taken:
-            why = f"'{route.label}' was given, with score {verdict.scores[route.label]:.3f}"
+            why = _why(route, verdict)
         else:
             why = f"it holds, but route {before} was first"
         out.append(ExplainedRoute(route, held, taken, why))
     return tuple(out)
 
 
+def _why(route: Route, verdict: FacetVerdict) -> str:
+    if route.label is None:
+        return f"facet '{route.facet}' abstained"
+    return f"'{route.label}' was given, with score {verdict.scores[route.label]:.3f}"
+
+
 def _why_not(route: Route, facet: Facet, verdict: FacetVerdict) -> str:
+    if route.label is None:
+        return f"facet '{facet.name}' did not abstain"
     score = verdict.scores[route.label]
     if verdict.abstained:
         return f"facet '{facet.name}' abstained"

@@ -130,7 +130,7 @@ def _route_table(one: Explanation) -> Table:
         least = f", score {route.score:g} or more" if route.score else ""
         table.add_row(
             str(i),
-            Text(f"{route.facet}: {route.label}{least}"),
+            Text(f"{route.facet}: {'abstained' if route.label is None else route.label}{least}"),
             Text("✓ yes" if explained.holds else "no", style="green" if explained.taken else "dim"),
             Text(explained.why),
             Text(route.to, style="bold green" if explained.taken else "dim"),
@@ -155,8 +155,9 @@ def _facet_dict(one: ExplainedFacet) -> dict[str, Any]:
 
 def _route_dict(one: ExplainedRoute) -> dict[str, Any]:
     route = one.route
+    asked = {"abstained": True} if route.label is None else {"label": route.label, "score": route.score}
     return {
-        "when": {"facet": route.facet, "label": route.label, "score": route.score},
+        "when": {"facet": route.facet, **asked},
         "to": route.to,
         "holds": one.holds,
         "taken": one.taken,

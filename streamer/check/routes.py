@@ -19,6 +19,8 @@ def check_routes(label_set: LabelSet) -> Iterator[Finding]:
         idle = _idle(label_set, index)
         if idle is not None:
             yield warning(f"{where}.routes.{index}", *idle)
+        elif route.label is None:
+            yield from _check_abstention(f"{where}.routes.{index}", facets[route.facet])
         else:
             yield from _check_score(f"{where}.routes.{index}", route, facets[route.facet])
     if label_set.all_matching and not label_set.routes:
@@ -28,7 +30,8 @@ def check_routes(label_set: LabelSet) -> Iterator[Finding]:
 def _idle(label_set: LabelSet, index: int) -> tuple[str, str] | None:
     """Why a rule changes nothing, and what to do; None where it may."""
     route = label_set.routes[index]
-    rule = f"'{route.label}' of facet '{route.facet}' from score {route.score:g} on, to '{route.to}'"
+    given = f"'{route.label}' of facet '{route.facet}' from score {route.score:g} on"
+    rule = f"{f'abstention of facet {route.facet!r}' if route.label is None else given}, to '{route.to}'"
     for other_index, other in enumerate(label_set.routes):
         wider = (other.facet, other.label) == (route.facet, route.label) and other.score <= route.score
         if other_index == index or not wider:
@@ -36,12 +39,21 @@ def _idle(label_set: LabelSet, index: int) -> tuple[str, str] | None:
         if not label_set.all_matching and other_index < index:
             return (
                 f"{rule}: it can never win, for routes.{other_index} takes every such record first",
-                f"put it before routes.{other_index} with a higher score than {other.score:g}, or remove it",
+                f"put it before routes.{other_index} with a higher score than {other.score:g}, or remove it"
+                if route.label is not None
+                else "remove it",
             )
         earlier = other.score < route.score or other_index < index
         if label_set.all_matching and other.to == route.to and earlier:
             return f"{rule}: routes.{other_index} sends every such record there already", "remove it"
     return None
+
+
+def _check_abstention(where: str, facet: Facet) -> Iterator[Finding]:
+    """A facet without limits never abstains."""
+    if not (facet.min_score or facet.min_margin):
+        what = f"facet '{facet.name}' never abstains, for it has neither min_score nor min_margin: the rule never holds"
+        yield warning(where, what, f"set min_score or min_margin of facet '{facet.name}', or remove the route")
 
 
 def _check_score(where: str, route: Route, facet: Facet) -> Iterator[Finding]:

@@ -7,7 +7,6 @@ is written anywhere, and no value of `kafka.properties` is shown. Must not know:
 from __future__ import annotations
 
 import socket
-import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
@@ -18,20 +17,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from streamer.app import REACH_TIMEOUT_S, Connection, build_classifier, window_records
+from streamer.app import REACH_TIMEOUT_S, Connection, build_classifier, build_embedder, window_records
 from streamer.check.cluster import check_broker, check_times
 from streamer.check.delivery import check_delivery
 from streamer.check.findings import Finding, Level, error, ok, told_by, warning
+from streamer.check.labels import Texts, check_labels, check_names
 from streamer.check.routes import check_routes
+from streamer.check.trust import check_trust
 from streamer.engine.base import Classifier
 from streamer.errors import StreamerError
-from streamer.facets import Facet, Kind, LabelSet
+from streamer.facets import LabelSet
 from streamer.pipeline import WINDOWS_UNDER_WAY
 from streamer.records import Document, Reject
 from streamer.settings import HttpSettings, Settings
 
-LONG_LABEL_WORDS = 24
-MANY_LABELS = 50
 SAMPLE_RECORDS_EACH = 16  # of tickets and of posts
 SHORT_S = 0.5  # a sample scored faster than this says little of a device's speed
 WAIT_S = 1.0
@@ -54,15 +53,21 @@ class Report:
 
 
 def check_settings(
-    settings: Settings, *, connection: Connection | None, clock: Callable[[], float] = perf_counter
+    settings: Settings,
+    *,
+    connection: Connection | None,
+    clock: Callable[[], float] = perf_counter,
+    texts: Texts | None = None,
 ) -> Report:
     """Look at label sets, model, times, port, and (with a connection) broker and topics.
 
-    The model is loaded, and scores a small sample with each label set to tell its speed on this machine.
+    The model is loaded, and scores a small sample with each label set to tell its speed on this machine, and `texts`
+    to find labels that it cannot tell apart; texts that cannot be read are an error among the findings.
     """
     label_sets = list(settings.build_label_sets().values())
     findings = [finding for label_set in label_sets for finding in _check_labels(settings, label_set)]
-    findings += _check_model(settings, label_sets, clock)
+    findings += _check_model(settings, label_sets, clock, texts)
+    findings += check_trust(settings, {label_set.name: label_set for label_set in label_sets})
     findings += check_times(settings)
     findings += check_delivery(settings)
     findings += _check_port(settings.http)
@@ -93,36 +98,17 @@ def _check_labels(settings: Settings, label_set: LabelSet) -> Iterator[Finding]:
     where = f"label_sets.{label_set.name}"
     facets = ", ".join(f"{facet.name} ({len(facet.labels)})" for facet in label_set.facets)
     yield ok(where, f"{len(label_set.labels)} labels: {facets}; version {label_set.version}")
-    if all(stream.label_set != label_set.name for stream in settings.streams):
+    shadows = [] if settings.shadow is None else list(settings.shadow.streams.values())
+    used = {stream.label_set for stream in settings.streams} | {one.label_set for one in shadows}
+    if label_set.name not in used:
         yield warning(where, "no stream uses it", "name it in streams, or remove it")
-    for facet in label_set.facets:
-        yield from _check_facet(f"{where}.facets.{facet.name}", facet)
+    yield from check_names(label_set)
     yield from check_routes(label_set)
 
 
-def _check_facet(where: str, facet: Facet) -> Iterator[Finding]:
-    alike: dict[str, list[str]] = {}
-    for label in facet.labels:
-        alike.setdefault(_bare(label.name) or label.name, []).append(f"'{label.name}'")
-        words = len(label.wording.split())
-        if words > LONG_LABEL_WORDS:
-            what = f"the model reads {words} words for label '{label.name}', and may cut them"
-            yield warning(where, what, f"describe it in about {LONG_LABEL_WORDS} words at most")
-    for names in alike.values():
-        if len(names) > 1:
-            what = f"{' and '.join(names)} differ only in case, blanks or punctuation: each takes from the other"
-            yield warning(where, what, "keep one of them")
-    if facet.kind is Kind.SINGLE and len(facet.labels) > MANY_LABELS:
-        what = f"{len(facet.labels)} labels compete for each record: scores are low, and margins small"
-        yield warning(where, what, "consider several facets, or multi with a threshold")
-
-
-def _bare(name: str) -> str:
-    """A name without what people vary when they mean the same."""
-    return "".join(sign for sign in unicodedata.normalize("NFKC", name).casefold() if sign.isalnum())
-
-
-def _check_model(settings: Settings, label_sets: list[LabelSet], clock: Callable[[], float]) -> Iterator[Finding]:
+def _check_model(
+    settings: Settings, label_sets: list[LabelSet], clock: Callable[[], float], texts: Texts | None
+) -> Iterator[Finding]:
     try:
         classifier = build_classifier(settings.model, max_tokens=settings.batching.max_tokens)
     except StreamerError as failure:
@@ -132,10 +118,12 @@ def _check_model(settings: Settings, label_sets: list[LabelSet], clock: Callable
         info = classifier.describe()
         made = f"{info.name}, revision {info.revision}, {info.dtype} on {info.device}"
         yield ok("model", f"{made}, window of {info.window_tokens:,} tokens")
+        embedder = build_embedder(settings.model)
         for label_set in label_sets:
             try:
                 classifier.warm_up([label_set])
                 yield from _check_speed(settings, classifier, label_set, clock)
+                yield from check_labels(settings, label_set, classifier=classifier, embedder=embedder, texts=texts)
             except StreamerError as failure:
                 yield told_by(f"label_sets.{label_set.name}", failure)
     finally:

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streamer.observe import Observer
-from streamer.records import Decided, Envelope, Reject, Verdict
+from streamer.records import Decided, Document, Envelope, Reject, Verdict
 
 ROWS = 14  # of the live table
 MOOD_STYLE = {"positive": "green", "negative": "red", "neutral": "yellow"}
@@ -55,7 +55,7 @@ class DemoObserver(Observer):
         topic = self._topics[envelope.position.topic]
         self._rejects.append((topic, envelope.payload.code, envelope.payload.message))
 
-    def labelled(self, envelopes: Sequence[Envelope[object]], decided: Decided) -> None:
+    def labelled(self, envelopes: Sequence[Envelope[Document]], decided: Decided) -> None:
         labelled = [envelope.replace(decided.verdict(row)) for row, envelope in enumerate(envelopes)]
         self._recent.extend(labelled)
         for envelope in labelled:

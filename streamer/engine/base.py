@@ -77,7 +77,8 @@ class Classifier(Protocol):
     """A model held in memory that scores windows of documents, one after the other."""
 
     def warm_up(self, label_sets: Sequence[LabelSet]) -> None:
-        """Prepare label sets and run the model once; raises UsageError for a label set it cannot serve.
+        """Prepare label sets and run the model once; raises UsageError for a label set it cannot serve, or whose
+        calibration was fitted for another model.
 
         These are kept ready until others are warmed up. Any other is prepared when it is needed, and kept for a while.
         """
@@ -89,6 +90,26 @@ class Classifier(Protocol):
 
     def close(self) -> None:
         """Finish what is queued and let go of the model."""
+
+
+class Embedder(Protocol):
+    """What some models can do beside scoring: tell how alike texts are, or wordings of labels.
+
+    Tools ask for it, the road never does. Driven by one thread.
+    """
+
+    @property
+    def label_tokens(self) -> int:
+        """Tokens of a label's wording that the model reads."""
+
+    def cuts(self, wordings: Sequence[str]) -> list[bool]:
+        """Whether each wording of a label is longer than that."""
+
+    def embed(self, texts: Sequence[str], *, most_tokens: int) -> NDArray[np.float32]:
+        """Unit vectors (texts, hidden); the dot product of two says how alike the texts are, 1 at most.
+
+        Of each text, the first `most_tokens` tokens are read, or as many as the model has room for.
+        """
 
 
 @dataclass(frozen=True, slots=True)

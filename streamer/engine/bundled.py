@@ -157,6 +157,27 @@ class BundledBackend:
                 rows.append(Row(index, first, labels, len(ids) + labels, len(ids), truncated, ids, key))
         return rows
 
+    @property
+    def label_tokens(self) -> int:
+        """See `Embedder.label_tokens`."""
+        return self._model.config.label_tokens
+
+    def cuts(self, wordings: Sequence[str]) -> list[bool]:
+        """See `Embedder.cuts`."""
+        return [truncated for _, truncated in self._tokenise(wordings, self.label_tokens)]
+
+    @torch.inference_mode()
+    def embed(self, texts: Sequence[str], *, most_tokens: int) -> NDArray[np.float32]:
+        """See `Embedder.embed`. The vector of a text, as it enters the score, is made as that of a label is."""
+        ids = [ids for ids, _ in self._tokenise(texts, min(most_tokens, self._model.config.text_tokens))]
+        out = np.zeros((len(ids), int(self._model.config.encoder["hidden_size"])), dtype=np.float32)
+        by_length = sorted(range(len(ids)), key=lambda i: len(ids[i]))  # little padding, where batches are padded
+        for start in range(0, len(ids), WORDINGS_PER_BATCH):
+            batch = by_length[start : start + WORDINGS_PER_BATCH]
+            out[batch] = self._scorer.encode_labels([ids[i] for i in batch])
+        lengths: NDArray[np.float32] = np.linalg.norm(out, axis=1, keepdims=True).clip(1e-9)
+        return out / lengths
+
     def _tokenise(self, texts: Sequence[str], most: int) -> list[tuple[list[int], bool]]:
         """Ids of each text between CLS and SEP, at most `most` of them, and whether anything was cut."""
         characters = CHARACTERS_PER_TOKEN * most

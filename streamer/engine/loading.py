@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 
 from streamer.engine.independent import ARCHITECTURE, IndependentConfig, IndependentLabelModel
 from streamer.errors import UsageError
@@ -122,6 +122,26 @@ def save_independent(model: IndependentLabelModel, directory: Path, *, tokenizer
     (directory / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     (directory / TOKENIZER).write_text(tokenizer, encoding="utf-8")
     weights = {name: value.detach().to("cpu", dtype).contiguous() for name, value in model.state_dict().items()}
+    save_file(weights, directory / WEIGHTS, metadata={"format": "pt"})
+
+
+def save_tuned(model: nn.Module, start: Path, directory: Path) -> None:
+    """Write a model that was loaded from `start` and then trained.
+
+    Config and tokenizer are those of `start`; so are the names and dtypes of its weights, and those that no model here
+    reads. Whatever else can read `start` (gliclass, for a checkpoint of its kind) therefore reads this too.
+    """
+    trained = model.state_dict()
+    weights: dict[str, Tensor] = {}
+    for path in _weight_files(start):
+        weights |= load_file(path)
+    for name, stored in weights.items():
+        value = trained.get(name.removeprefix("model."))
+        # copied either way: what safetensors returns is mapped from a file that may be the one written
+        weights[name] = (stored if value is None else value.detach()).to("cpu", stored.dtype, copy=True).contiguous()
+    directory.mkdir(parents=True, exist_ok=True)
+    for file in (CONFIG, TOKENIZER):
+        (directory / file).write_bytes((start / file).read_bytes())
     save_file(weights, directory / WEIGHTS, metadata={"format": "pt"})
 
 

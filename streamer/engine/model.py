@@ -67,6 +67,11 @@ class UniEncoder(nn.Module):
         self.scorer = build_scorer(config)
         self.logit_scale = nn.Parameter(torch.zeros(()))
 
+    def let_weights_change(self) -> None:
+        """Make the model trainable: every weight takes a gradient, and nothing derived from weights is kept."""
+        self._disentangled = None
+        self.requires_grad_(True)
+
     @property
     def dtype(self) -> torch.dtype:
         """Dtype of the encoder; the head is float32."""

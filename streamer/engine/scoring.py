@@ -115,6 +115,8 @@ class BatchingClassifier:
         Raises UsageError for a label set the model cannot serve, FatalError when it gives no scores with one; what
         was served before stays served in both cases.
         """
+        for label_set in label_sets:
+            _require_model_of_calibration(label_set, self.describe().revision)
         window = self._enqueue([Document("warm up", label_set) for label_set in label_sets], label_sets)
         for label_set, answer in zip(label_sets, window.future.result().scores, strict=True):
             if isinstance(answer, Reject):
@@ -260,6 +262,15 @@ class BatchingClassifier:
                     settled.future.set_result(answer)
                 else:
                     settled.future.set_exception(answer)
+
+
+def _require_model_of_calibration(label_set: LabelSet, revision: str) -> None:
+    calibration = label_set.calibration
+    if calibration is not None and calibration.model_revision != revision:
+        raise UsageError(
+            f"label_sets.{label_set.name}.calibration: was fitted for revision {calibration.model_revision} of a model "
+            f"and not for this one ({revision}); run streamer calibrate again"
+        )
 
 
 def _result(window: _Window, answers: Answers) -> WindowScores:

@@ -54,7 +54,7 @@ class UniEncoderBackend:
         name: str,
         revision: str,
     ) -> None:
-        _check_tokenizer(tokenizer, model)
+        check_tokenizer(tokenizer, model)
         window_tokens = min(model.config.window_tokens or max_row_tokens, max_row_tokens)
         self._tokeniser = RowTokeniser(
             tokenizer=tokenizer,
@@ -157,7 +157,8 @@ def open_uniencoder(
     )
 
 
-def _check_tokenizer(tokenizer: Tokenizer, model: UniEncoder) -> None:
+def check_tokenizer(tokenizer: Tokenizer, model: UniEncoder) -> None:
+    """Raises UsageError where the two do not belong together."""
     config = model.config
     expected = {LABEL: config.class_token_index}
     if config.extract_text_features:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from streamer.app import REACH_TIMEOUT_S, Connection, topics_of
+from streamer.app import REACH_TIMEOUT_S, Connection, shadow_topics_of, topics_of
 from streamer.errors import UsageError
 from streamer.facets import LabelSet
 from streamer.records import Stream
@@ -58,7 +58,7 @@ def plan_replay(
     streams = {stream.topic: stream for stream in settings.build_streams()}
     if topic not in streams:
         raise UsageError(f"--topic '{topic}' is no input topic of the settings{near(topic, streams)}")
-    stream, uses = streams[topic], topics_of(settings)
+    stream, uses = streams[topic], {**topics_of(settings), **shadow_topics_of(settings)}
     for flag, target in (("--to", to), ("--dead-letter", dead_letter)):
         if target in uses:
             raise UsageError(f"{flag} '{target}' is in use ({uses[target]}); a replay writes to topics of its own")

@@ -7,10 +7,11 @@ know: the loop, settings.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 
+from streamer.drift.report import StreamDrift
 from streamer.engine.base import ModelInfo
 from streamer.facets import LabelSet
 from streamer.observe import Observer, Observers
@@ -27,7 +28,8 @@ _WATCHDOG_INTERVAL_S = 1.0
 class Telemetry:
     """Listens and watches from `with` on; `address` is host and port to listen on, None for none.
 
-    Entering raises UsageError when the address cannot be had. See Health for the two limits.
+    `drift` gives the streams lately, `drift_json` what `/drift` answers: None where drift is not watched. `shadow`:
+    whether there is one. Entering raises UsageError when the address cannot be had. See Health for the two limits.
     """
 
     def __init__(
@@ -37,16 +39,25 @@ class Telemetry:
         address: tuple[str, int] | None,
         stuck_after_s: float,
         engine_stuck_after_s: float,
+        drift: Callable[[], Sequence[StreamDrift]] | None,
+        drift_json: Callable[[], bytes] | None,
+        shadow: bool,
     ) -> None:
         health = Health(clock=time.monotonic, stuck_after_s=stuck_after_s, engine_stuck_after_s=engine_stuck_after_s)
         self._metrics = PrometheusObserver(
-            streams=streams, wall_clock=time.time, longest_pauses=health.longest_pauses_s
+            streams=streams,
+            wall_clock=time.time,
+            longest_pauses=health.longest_pauses_s,
+            drift=drift,
+            shadow=shadow,
         )
         self._watchdog = Watchdog(health=health, clock=time.monotonic, interval_s=_WATCHDOG_INTERVAL_S)
         self._server = None
         if address is not None:
             host, port = address
-            self._server = TelemetryServer(host=host, port=port, health=health, metrics=self._metrics)
+            self._server = TelemetryServer(
+                host=host, port=port, health=health, metrics=self._metrics, drift_json=drift_json
+            )
         self.observer: Observer = Observers(self._metrics, health, LogObserver(clock=time.monotonic))
         self._running = ExitStack()
 

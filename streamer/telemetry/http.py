@@ -1,7 +1,8 @@
 """Health and metrics over HTTP, from a thread of the same process.
 
 Enters: GET and HEAD requests. Leaves: `/healthz` and `/readyz` (JSON; 200 or 503), `/metrics` (text for Prometheus),
-`/` (JSON index). Nothing can be changed from here and no request body is read. Must not know: the loop, settings.
+`/drift` (JSON, where drift is watched), `/` (JSON index). Nothing can be changed from here and no request body is read.
+Must not know: the loop, settings.
 
 The thread runs uvicorn on an event loop of its own, so a slow scrape or a stuck client never holds up the loop.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Callable
 from typing import Protocol
 
 import uvicorn
@@ -56,7 +58,7 @@ class _SafeHeaders:
         await self._app(scope, receive, send_with_headers)
 
 
-def _app(health: Health, metrics: Metrics) -> Starlette:
+def _app(health: Health, metrics: Metrics, drift_json: Callable[[], bytes] | None) -> Starlette:
     # all endpoints are quick reads of memory: async, to need no pool of threads
     def answer(report: Report) -> Response:
         return JSONResponse(report, status_code=200 if report["ok"] else 503)
@@ -71,9 +73,16 @@ def _app(health: Health, metrics: Metrics) -> Starlette:
         return Response(metrics.render(), headers={"Content-Type": metrics.content_type})
 
     async def index(request: Request) -> Response:
-        return JSONResponse({"service": "streamer", "endpoints": ["/healthz", "/readyz", "/metrics"]})
+        return JSONResponse({"service": "streamer", "endpoints": list(endpoints)[1:]})
 
     endpoints = {"/": index, "/healthz": healthz, "/readyz": readyz, "/metrics": scrape}
+    if drift_json is not None:
+        counted = drift_json
+
+        async def drift(request: Request) -> Response:
+            return Response(counted(), media_type="application/json")
+
+        endpoints["/drift"] = drift
     return Starlette(
         routes=[Route(path, endpoint, methods=["GET"]) for path, endpoint in endpoints.items()],
         middleware=[Middleware(_SafeHeaders)],
@@ -81,15 +90,18 @@ def _app(health: Health, metrics: Metrics) -> Starlette:
 
 
 class TelemetryServer:
-    """Serves `health` and `metrics` on `host`:`port` from `start` to `stop`; port 0 takes a free one."""
+    """Serves `health`, `metrics` and `drift_json` (None: no such page) on `host`:`port` from `start` to `stop`; port 0
+    takes a free one."""
 
-    def __init__(self, *, host: str, port: int, health: Health, metrics: Metrics) -> None:
+    def __init__(
+        self, *, host: str, port: int, health: Health, metrics: Metrics, drift_json: Callable[[], bytes] | None
+    ) -> None:
         self._host = host
         self._port = port
         # own sockets, own thread, no configuration of logging, and (off the main thread) no signal handlers
         self._server = uvicorn.Server(
             uvicorn.Config(
-                _app(health, metrics),
+                _app(health, metrics, drift_json),
                 loop="asyncio",
                 http="h11",
                 ws="none",

@@ -13,12 +13,15 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from prometheus_client import CONTENT_TYPE_LATEST, GCCollector, PlatformCollector, ProcessCollector, generate_latest
 
+from streamer.drift.report import StreamDrift
 from streamer.engine.base import ModelInfo
 from streamer.facets import LabelSet
 from streamer.observe import Observer, Observers
 from streamer.records import Stream
 from streamer.telemetry.prometheus_delivery import DeliveryMetrics
+from streamer.telemetry.prometheus_drift import DriftMetrics
 from streamer.telemetry.prometheus_series import Registry, WithoutCreated
+from streamer.telemetry.prometheus_shadow import ShadowMetrics
 from streamer.telemetry.prometheus_work import WorkMetrics
 
 
@@ -71,8 +74,10 @@ class _ProcessMetrics(Observer):
 class PrometheusObserver(Observers):
     """Counts what the loop tells; `streams` are all input topics, whose series start at 0.
 
-    `wall_clock` gives Unix seconds, `longest_pauses` the loop's longest recent pauses in seconds by stage. Padding
-    wasted is `1 - rate(streamer_tokens_total) / rate(streamer_padded_tokens_total)`, the cache's hit rate
+    `wall_clock` gives Unix seconds, `longest_pauses` the loop's longest recent pauses in seconds by stage, `drift` the
+    streams lately (None: not watched); `shadow` tells whether there is one.
+
+    Padding wasted is `1 - rate(streamer_tokens_total) / rate(streamer_padded_tokens_total)`, the cache's hit rate
     `rate(streamer_cache_hits_total) / (rate(streamer_cache_hits_total) + rate(streamer_cache_misses_total))`.
     """
 
@@ -84,6 +89,8 @@ class PrometheusObserver(Observers):
         streams: Sequence[Stream],
         wall_clock: Callable[[], float],
         longest_pauses: Callable[[], Mapping[str, float]],
+        drift: Callable[[], Sequence[StreamDrift]] | None,
+        shadow: bool,
     ) -> None:
         registry = Registry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
@@ -91,10 +98,13 @@ class PrometheusObserver(Observers):
         self._work = WorkMetrics(registry, streams=streams)
         self._process = _ProcessMetrics(registry, wall_clock=wall_clock)
         self._scraped = WithoutCreated(registry)
+        if drift is not None:
+            registry.collectors.register(DriftMetrics(drift))
         super().__init__(
             self._work,
             DeliveryMetrics(registry, streams=streams, longest_pauses=longest_pauses),
             self._process,
+            *([ShadowMetrics(registry)] if shadow else []),
         )
 
     def serving(self, model: ModelInfo, label_sets: Collection[LabelSet]) -> None:

@@ -12,7 +12,7 @@ from itertools import chain
 from streamer.engine.base import EngineFacts
 from streamer.facets import LabelSet
 from streamer.observe import Observer
-from streamer.records import Decided, Envelope, Reject, Stream
+from streamer.records import Decided, Document, Envelope, Reject, Stream
 from streamer.telemetry.prometheus_series import Registry
 
 # from one batch on an idle GPU to a backlog of hours
@@ -116,7 +116,7 @@ class WorkMetrics(Observer):
             self._cache_misses.inc(facts.cache.misses)
             self._cache_bytes.set(facts.cache.held_bytes)
 
-    def labelled(self, envelopes: Sequence[Envelope[object]], decided: Decided) -> None:
+    def labelled(self, envelopes: Sequence[Envelope[Document]], decided: Decided) -> None:
         topic = envelopes[0].position.topic
         for column in decided.facets:
             facet = column.facet.name

@@ -146,9 +146,14 @@ class RangeReader:
         self._waited_s = 0.0
         self._clock = clock
         self._open = True
+        self._consumer = _consumer(bootstrap_servers, properties, self._failures, fetch_memory_mb=fetch_memory_mb)
+        self.read_next(ranges)
+
+    def read_next(self, ranges: Sequence[Range]) -> None:
+        """Read these ranges in place of those before, through the same client."""
+        self._waited_s = 0.0
         self._ends = {one.at: one.end for one in ranges if one.end > one.begin}
         self._next = {one.at: min(one.begin, one.end) for one in ranges}
-        self._consumer = _consumer(bootstrap_servers, properties, self._failures, fetch_memory_mb=fetch_memory_mb)
         self._consumer.assign([TopicPartition(*at, self._next[at]) for at in self._ends])
 
     @property

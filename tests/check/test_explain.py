@@ -160,6 +160,24 @@ def test_every_route_says_whether_it_holds_and_why_not(fake: Classifier) -> None
     assert "the stream's own output" in shown(explained(fake, MOOD))
 
 
+def test_a_route_of_abstention_says_why_it_holds(fake: Classifier) -> None:
+    unsure = Facet("unsure", Kind.SINGLE, MOOD.labels, min_score=1.0)
+    routes = (Route("mood", None, 0.0, "nowhere"), Route("unsure", None, 0.0, "tickets.review"))
+    one = explained(fake, MOOD, unsure, routes=routes)
+    assert [route.why for route in one.routes] == ["facet 'mood' did not abstain", "facet 'unsure' abstained"]
+    assert [route.taken for route in one.routes] == [False, True]
+    assert [message.topic for message in one.messages] == ["tickets.review"]
+    for part in ("unsure: abstained", "tickets.review"):
+        assert part in shown(one)
+    assert orjson.loads(explanation_json(one))["routes"][1] == {
+        "when": {"facet": "unsure", "abstained": True},
+        "to": "tickets.review",
+        "holds": True,
+        "taken": True,
+        "why": "facet 'unsure' abstained",
+    }
+
+
 @pytest.mark.parametrize(
     ("value", "code"), [(b"", "not_json"), (b'{"text": 3}', "text_not_string"), (b" " * 101, "value_too_large")]
 )

@@ -65,6 +65,19 @@ def test_a_score_under_min_score_is_told(kind: Kind, says: str) -> None:
         assert found(Route("topic", "billing", score, "money"), kind=kind, min_score=0.5) == []
 
 
+def test_a_route_of_abstention_needs_a_facet_that_abstains() -> None:
+    review = Route("topic", None, 0.0, "review")
+    (finding,) = found(review)
+    assert finding.level is Level.WARNING
+    assert finding.where == "label_sets.tickets.routes.0"
+    assert "facet 'topic' never abstains" in finding.what
+    assert "min_score or min_margin" in finding.advice
+    assert found(review, min_score=0.5) == []
+    (behind,) = found(review, Route("topic", None, 0.0, "other"), min_score=0.5)
+    assert "abstention of facet 'topic', to 'other': it can never win" in behind.what
+    assert behind.advice == "remove it"
+
+
 def test_a_score_under_the_threshold_is_fine() -> None:
     assert found(Route("topic", "billing", 0.2, "money")) == []
 

@@ -27,7 +27,7 @@ from streamer.engine.fake import FakeClassifier
 from streamer.engine.scoring import BatchingClassifier
 from streamer.engine.varlen import choose_kernels
 from streamer.errors import FatalError, UsageError
-from streamer.facets import Facet, Kind, Label, LabelSet
+from streamer.facets import Calibration, Facet, Kind, Label, LabelSet
 from streamer.records import Document, Reject, Scores
 
 WAIT_S = 30.0
@@ -327,6 +327,18 @@ def test_a_label_set_that_cannot_be_served_is_refused_at_warm_up(make: Make) -> 
     with pytest.raises(UsageError, match="label set 'empty'") as refused:
         classifier.warm_up([MOOD, LabelSet("empty", ())])
     assert "\n" not in str(refused.value)
+    assert len(logits_of(classifier, documents("still here"))) == 1
+    classifier.close()
+
+
+def test_a_calibration_for_another_model_is_refused_at_warm_up(make: Make) -> None:
+    classifier = make()
+    revision = classifier.describe().revision
+    fitting, other = (LabelSet("mood", MOOD.facets, calibration=Calibration("0" * 16, one)) for one in (revision, "r7"))
+    classifier.warm_up([fitting])
+    with pytest.raises(UsageError, match=r"label_sets\.mood\.calibration: was fitted for revision r7") as refused:
+        classifier.warm_up([fitting, other])
+    assert revision in str(refused.value)
     assert len(logits_of(classifier, documents("still here"))) == 1
     classifier.close()
 

@@ -211,3 +211,32 @@ def test_an_incomplete_directory_is_refused(tiny_bundled: Path, tmp_path: Path, 
     (broken / missing).unlink()
     with pytest.raises(UsageError, match=missing):
         make(broken)
+
+
+def test_vectors_of_texts_are_the_models_own_alone_and_in_any_company(
+    backend: BundledBackend, tiny_bundled: Path
+) -> None:
+    model, tokenizer = load_independent(tiny_bundled), read_tokenizer(tiny_bundled)
+    texts = ["hello", "", "a much longer text", "b"] + [f"text {n}" for n in range(80)]
+    vectors = backend.embed(texts, most_tokens=MOST)
+    assert vectors.shape == (84, 32)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    with torch.inference_mode():
+        for text, got in zip(texts[:6], vectors, strict=False):
+            ids = torch.tensor([tokenizer.encode(text).ids])
+            expected = model.encode_labels(ids, torch.ones_like(ids, dtype=torch.bool))[0].numpy()
+            np.testing.assert_allclose(got, expected / np.linalg.norm(expected), atol=1e-5)
+    assert backend.embed([], most_tokens=MOST).shape == (0, 32)
+
+
+def test_of_a_text_no_more_is_embedded_than_was_asked_for(backend: BundledBackend) -> None:
+    one, other, whole = backend.embed(["abcdef", "abcxyz", "abc"], most_tokens=5)
+    np.testing.assert_allclose(one, other, atol=1e-5)
+    np.testing.assert_allclose(one, whole, atol=1e-5)
+    assert backend.embed(["a" * 10_000], most_tokens=100_000).shape == (1, 32)  # as many as there is room for
+
+
+def test_wordings_longer_than_the_model_reads_are_told(backend: BundledBackend) -> None:
+    assert backend.label_tokens == 12
+    assert backend.cuts(["a" * 10, "a" * 11, "b"]) == [False, True, False]

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from streamer.facets import Facet, Kind, Label, LabelSet
-from streamer.records import Decided, Envelope, FacetColumns, Position, Reject, Stream
+from streamer.records import Decided, Document, Envelope, FacetColumns, Position, Reject, Stream
 
 MakeReject: TypeAlias = Callable[[str, int, str], Envelope[Reject]]
-MakeLabelled: TypeAlias = Callable[..., tuple[list[Envelope[None]], Decided]]
+MakeLabelled: TypeAlias = Callable[..., tuple[list[Envelope[Document]], Decided]]
 
 
 class FakeClock:
@@ -79,7 +79,7 @@ def make_labelled(label_set: LabelSet) -> MakeLabelled:
 
     def make(
         topic: str, given: Sequence[tuple[str, ...]], truncated: Collection[int] = ()
-    ) -> tuple[list[Envelope[None]], Decided]:
+    ) -> tuple[list[Envelope[Document]], Decided]:
         sentiment, topics = label_set.facets
         scores = np.full((len(given), 2), 0.5)
         moods: list[tuple[str, ...]] = [("positive",) if labels else () for labels in given]
@@ -88,7 +88,8 @@ def make_labelled(label_set: LabelSet) -> MakeLabelled:
             FacetColumns(topics, scores, given, [False] * len(given)),
         )
         cut = [row in truncated for row in range(len(given))]
-        envelopes = [Envelope(Position(topic, 0, row), 0, None, (), None, b"{}", None) for row in range(len(given))]
+        document = Document("x", label_set)
+        envelopes = [Envelope(Position(topic, 0, row), 0, None, (), None, b"{}", document) for row in range(len(given))]
         return envelopes, Decided(label_set, columns, [()] * len(given), cut)
 
     return make

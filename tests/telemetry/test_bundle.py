@@ -20,7 +20,15 @@ MODEL = ModelInfo(name="small", revision="abc123", device="cpu", dtype="float32"
 
 
 def telemetry(streams: tuple[Stream, ...], address: tuple[str, int] | None) -> Telemetry:
-    return Telemetry(streams=streams, address=address, stuck_after_s=30.0, engine_stuck_after_s=120.0)
+    return Telemetry(
+        streams=streams,
+        address=address,
+        stuck_after_s=30.0,
+        engine_stuck_after_s=120.0,
+        drift=None,
+        drift_json=None,
+        shadow=False,
+    )
 
 
 def get(port: int, path: str) -> str:

@@ -41,11 +41,11 @@ def health(clock: Clock) -> Health:
 
 @pytest.fixture
 def metrics(streams: tuple[Stream, ...]) -> PrometheusObserver:
-    return PrometheusObserver(streams=streams, wall_clock=time.time, longest_pauses=dict)
+    return PrometheusObserver(streams=streams, wall_clock=time.time, longest_pauses=dict, drift=None, shadow=False)
 
 
 def make_server(health: Health, metrics: PrometheusObserver, port: int = 0) -> TelemetryServer:
-    return TelemetryServer(host="127.0.0.1", port=port, health=health, metrics=metrics)
+    return TelemetryServer(host="127.0.0.1", port=port, health=health, metrics=metrics, drift_json=None)
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_a_port_in_use_is_one_clear_line(server: TelemetryServer, health: Health
 
 def test_a_host_that_is_not_ours_is_one_clear_line(health: Health, metrics: PrometheusObserver) -> None:
     with pytest.raises(UsageError, match=r"192\.0\.2\.1:0"):
-        TelemetryServer(host="192.0.2.1", port=0, health=health, metrics=metrics).start()
+        TelemetryServer(host="192.0.2.1", port=0, health=health, metrics=metrics, drift_json=None).start()
 
 
 def test_stop_is_quick_and_frees_the_port(health: Health, metrics: PrometheusObserver) -> None:

@@ -9,12 +9,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from streamer.engine.base import CacheFacts, EngineFacts, ModelInfo
 from streamer.facets import Facet, Kind, Label, LabelSet
-from streamer.records import Decided, Envelope, Partition, Reject, Stream
+from streamer.records import Decided, Document, Envelope, Partition, Reject, Stream
 from streamer.telemetry.prometheus import PrometheusObserver
 from streamer.transport.base import Lag
 
 MakeReject: TypeAlias = Callable[[str, int, str], Envelope[Reject]]
-MakeLabelled: TypeAlias = Callable[..., tuple[list[Envelope[None]], Decided]]
+MakeLabelled: TypeAlias = Callable[..., tuple[list[Envelope[Document]], Decided]]
 Series: TypeAlias = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 MODEL = ModelInfo(name="small", revision="abc123", device="cpu", dtype="float32", window_tokens=512)
@@ -22,7 +22,9 @@ MODEL = ModelInfo(name="small", revision="abc123", device="cpu", dtype="float32"
 
 @pytest.fixture
 def observer(streams: tuple[Stream, ...]) -> PrometheusObserver:
-    return PrometheusObserver(streams=streams, wall_clock=lambda: 1_700_000_000.0, longest_pauses=dict)
+    return PrometheusObserver(
+        streams=streams, wall_clock=lambda: 1_700_000_000.0, longest_pauses=dict, drift=None, shadow=False
+    )
 
 
 def scrape(observer: PrometheusObserver) -> Series:
@@ -74,7 +76,9 @@ def test_commits_are_timed_and_failures_counted(observer: PrometheusObserver) ->
 
 def test_the_longest_pauses_are_asked_for_when_scraped(streams: tuple[Stream, ...]) -> None:
     pauses = {"poll": 0.051}
-    observer = PrometheusObserver(streams=streams, wall_clock=time.time, longest_pauses=lambda: pauses)
+    observer = PrometheusObserver(
+        streams=streams, wall_clock=time.time, longest_pauses=lambda: pauses, drift=None, shadow=False
+    )
     assert value(observer, "loop_longest_pause_seconds", stage="poll") == 0.051
     pauses["commit"] = 31.0
     assert value(observer, "loop_longest_pause_seconds", stage="commit") == 31.0
@@ -205,7 +209,9 @@ def test_what_is_served_is_told_and_replaced(observer: PrometheusObserver, label
 
 def test_reloads_move_the_version_and_are_counted(streams: tuple[Stream, ...], label_set: LabelSet) -> None:
     now_s = [1_700_000_000.0]
-    observer = PrometheusObserver(streams=streams, wall_clock=lambda: now_s[0], longest_pauses=dict)
+    observer = PrometheusObserver(
+        streams=streams, wall_clock=lambda: now_s[0], longest_pauses=dict, drift=None, shadow=False
+    )
     observer.serving(MODEL, [label_set])
     assert value(observer, "reloads_total") == value(observer, "reload_failures_total") == 0
     assert value(observer, "last_reload_success_timestamp_seconds") == now_s[0]
@@ -243,7 +249,10 @@ def test_series_of_labels_end_one_reload_after_the_labels(
 
 
 def test_two_observers_share_nothing(streams: tuple[Stream, ...]) -> None:
-    one, other = (PrometheusObserver(streams=streams, wall_clock=time.time, longest_pauses=dict) for _ in range(2))
+    one, other = (
+        PrometheusObserver(streams=streams, wall_clock=time.time, longest_pauses=dict, drift=None, shadow=False)
+        for _ in range(2)
+    )
     one.consumed("tickets.raw", 1)
     assert value(other, "records_consumed_total", topic="tickets.raw") == 0
 

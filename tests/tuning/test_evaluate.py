@@ -14,9 +14,9 @@ from streamer.engine.base import Classifier
 from streamer.engine.fake import FakeClassifier
 from streamer.engine.loading import TOKENIZER
 from streamer.errors import FatalError, UsageError
-from streamer.tuning.commands import run_evaluate, show_evaluation
 from streamer.tuning.data import LabelledSet
 from streamer.tuning.evaluate import cut_texts, label_set_of, predict, score_set
+from streamer.tuning.evaluate_sets import run_evaluate, show_evaluation
 
 NAMES = ("a", "b", "c")
 TEXTS = tuple(f"text {i}" for i in range(300))
