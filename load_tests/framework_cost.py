@@ -9,7 +9,7 @@ turns: at_least_once and exactly_once on Apache Kafka, with a topic filled befor
 
 CPU time, not wall clock: other work on the machine moves it far less. It is told by thread. `loop` is our own road, all
 of it on one thread; `engine` is the no-op engine; `client` is the rest, which on Kafka is librdkafka: sockets, lz4,
-checksums. `process` is their sum, and `framework` all of it but the engine. Exit code 1 when `framework` takes more than
+checksums. `process` is their sum, `framework` all of it but the engine. Exit code 1 when `framework` takes more than
 GOAL_US under at_least_once on Kafka, or a record did not end in an event.
 """
 
