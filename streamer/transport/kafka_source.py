@@ -29,6 +29,9 @@ from streamer.transport.kafka_client import (
 )
 from streamer.transport.kafka_positions import REQUEST_TIMEOUT_S, Positions, accepted, bare, partition_of
 
+# how long a commit that is waited for is tried while the group rebalances: members answer within a heartbeat or two
+_REBALANCE_S = 8.0
+_COMMIT_AGAIN_S = 0.1
 _FETCH_BYTES = 52_428_800  # librdkafka's own default
 
 # a commit that fails so came from a member whose partitions went elsewhere: the new owner reads those records again
@@ -70,6 +73,7 @@ class KafkaSource:
         self._paused: set[str] = set()
         self._failures = Failures(bootstrap_servers)
         self._open = True
+        self._telling = False  # the listener of a rebalance
         ours: dict[str, object] = {
             "group.id": group_id,
             "group.protocol": group_protocol,
@@ -131,7 +135,7 @@ class KafkaSource:
                 # a commit has no timeout and waits 45 s for a coordinator that is away; a question is bounded, but
                 # is not answered any more while the consumer closes
                 self._consumer.committed(ours, timeout=REQUEST_TIMEOUT_S)
-            answers = self._consumer.commit(offsets=ours, asynchronous=False)
+            answers = self._commit_and_wait(ours)
         except KafkaException as error:
             self._listener.on_committed({})
             self._on_failed_commit(error.args[0])
@@ -140,6 +144,20 @@ class KafkaSource:
         for answer in answers:
             if answer.error is not None:
                 self._on_failed_commit(answer.error)
+
+    def _commit_and_wait(self, offsets: list[TopicPartition]) -> list[TopicPartition]:
+        """While a group rebalances it takes no commits, and these partitions may well stay ours: so try again, but not
+        from within the rebalance's own callback, which would wait for itself. The client answers the group by itself
+        meanwhile."""
+        deadline_s = time.monotonic() + _REBALANCE_S
+        while True:
+            try:
+                return self._consumer.commit(offsets=offsets, asynchronous=False)
+            except KafkaException as error:
+                later = error.args[0].code() == KafkaError.REBALANCE_IN_PROGRESS and self._open and not self._telling
+                if not later or time.monotonic() >= deadline_s:
+                    raise
+            time.sleep(_COMMIT_AGAIN_S)
 
     def _on_failed_commit(self, error: KafkaError) -> None:
         if error.code() not in _NO_LONGER_OURS:
@@ -246,10 +264,13 @@ class KafkaSource:
 
     def _tell(self, hook: Callable[[Collection[Partition]], None], partitions: list[TopicPartition]) -> None:
         """What the listener raises waits for the end of the poll, as the client must finish its rebalance first."""
+        self._telling = True
         try:
             hook(tuple(map(partition_of, partitions)))
         except Exception as error:
             self._failures.keep(error)
+        finally:
+            self._telling = False
 
     def _require_topics(self) -> None:
         """The consumer protocol never tells of a missing topic, so ask. A broker that cannot be reached yet may come

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupState, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from structlog.testing import capture_logs
 
@@ -116,3 +116,29 @@ def test_a_static_membership_in_use_is_refused_by_the_consumer_protocol(kafka_ro
         poll_until(second, lambda records: False)
     second.close()
     first.close()
+
+
+def test_a_commit_that_is_waited_for_outlasts_a_rebalance(kafka_road: RoadBroker, unique: str) -> None:
+    """A process that ends while another one joins has finished its records: nobody else may read them again."""
+    topic = kafka_road.create_topic(unique)
+    kafka_road.produce([Outbound(topic, None, b"%d" % i, (), None, False) for i in range(40)])
+    source = join(kafka_road, topic)
+    records = poll_until(source, lambda records: len(records) == 40)
+    done = {record.position.at: record.position.offset + 1 for record in records}
+    admin = AdminClient({"bootstrap.servers": kafka_road.bootstrap_servers})
+    joining = join(kafka_road, topic)
+    deadline = time.monotonic() + 10
+    while True:
+        (described,) = admin.describe_consumer_groups([topic], request_timeout=10).values()
+        if described.result().state is ConsumerGroupState.PREPARING_REBALANCING:
+            break
+        assert time.monotonic() < deadline
+    with capture_logs() as logs:
+        source.commit(done, wait=True)
+    assert logs == []
+    reader = Consumer({"bootstrap.servers": kafka_road.bootstrap_servers, "group.id": topic})
+    committed = reader.committed([TopicPartition(*at) for at in done], timeout=10)
+    assert {Partition(one.topic, one.partition): one.offset for one in committed} == done
+    reader.close()
+    source.close()
+    joining.close()
