@@ -100,8 +100,8 @@ def test_version_and_help(command: Command) -> None:
         (("evaluate", "none.parquet"), "none.parquet"),
         (("bench", "--only", "stages,speed"), "--only 'speed': no such section; use one or more of stages,"),
         (("bench", "--picture", "bench.png"), "name a file that ends in .svg"),
-        (("train", "--data", "none.jsonl", "--out", "nothing-here"), "none.jsonl"),
-        (("train", "--data", "x", "--out", "y", "--steps", "0"), "--steps"),
+        (("train", "none.jsonl", "--out", "nothing-here"), "none.jsonl"),
+        (("train", "x", "--out", "y", "--steps", "0"), "--steps"),
     ],
 )
 def test_mistakes_are_one_line(command: Command, arguments: tuple[str, ...], says: str) -> None:

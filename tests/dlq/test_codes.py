@@ -23,7 +23,9 @@ def codes_in(source: Path) -> set[str]:
     return found
 
 
-PRODUCED = set().union(*(codes_in(path) for path in ROOT.rglob("*.py")))
+# feedback rejects corrections, which no dead letter tells of
+ON_THE_ROAD = [path for path in ROOT.rglob("*.py") if path.parent != ROOT / "feedback"]
+PRODUCED = set().union(*(codes_in(path) for path in ON_THE_ROAD))
 
 
 def test_the_sources_are_searched() -> None:

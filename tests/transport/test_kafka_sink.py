@@ -63,7 +63,9 @@ def test_what_is_not_delivered_in_time_has_failed() -> None:
     reports: list[DeliveryOutcome] = []
     sink.send(message("t"), reports.append)
     assert sink.flush(0.01) == 1
-    assert sink.flush(10) == 0
+    deadline_s = time.monotonic() + 30
+    while sink.flush(1.0):
+        assert time.monotonic() < deadline_s
     assert isinstance(reports[0], DeliveryError)
     assert "topic 't'" in str(reports[0])
     sink.close()
