@@ -231,10 +231,10 @@ def pretrain(
 ) -> None:
     """Make a zero-shot model of the bundled kind from many labelled sets; `train` fits one to your labels."""
     from streamer.app import bundled_directory
-    from streamer.tuning.commands import run_train
+    from streamer.tuning.pretrain import run_pretrain
     from streamer.tuning.train import TrainSettings
 
-    run_train(
+    run_pretrain(
         console=Console(stderr=True),
         data=data,
         split=split,

@@ -12,7 +12,16 @@ from time import monotonic
 from typing import TypeAlias
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Column
 from rich.text import Text
 
@@ -56,6 +65,19 @@ def progress_bar(console: Console, doing: str, total: int | None) -> Iterator[Ad
 
         yield advance
         progress.advance(task, waiting)
+
+
+def steps_progress(console: Console) -> Progress:
+    """Bars of work that is counted in steps, with the time it took and will take; on a terminal only."""
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
 
 
 def printable(text: str, limit: int) -> str:

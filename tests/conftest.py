@@ -8,6 +8,7 @@ import re
 import shutil
 import string
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,10 +23,12 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from xdist.scheduler import LoadScopeScheduling
 
+from streamer.__main__ import main
 from streamer.records import Outbound
 from streamer.transport.embedded import EmbeddedBroker
 from streamer.transport.kafka_admin import create_topics
 from streamer.transport.kafka_client import GroupProtocol, Properties
+from tests.commands import Command
 
 KAFKA_SCRIPT = Path(__file__).parents[1] / "deploy" / "kafka" / "kafka.sh"
 
@@ -53,6 +56,21 @@ def _log_as_before() -> Iterator[None]:
     """Commands run inside a test configure the log of the whole process: the next test finds it as it was."""
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    """Runs `streamer ARGUMENTS` in this process; returns exit code, standard output and standard error."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["streamer", *arguments])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        out, err = capfd.readouterr()
+        code = exit_.value.code
+        return (code if isinstance(code, int) else 1), out, err
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -97,6 +97,7 @@ def fetch_counts(url: str) -> dict[str, StreamCounts]:
         with urlopen(url, timeout=REACH_TIMEOUT_S) as answer:  # noqa: S310 - the scheme is looked at above
             content = answer.read(MOST_BYTES)
     except HTTPError as error:
+        error.close()  # it holds the connection
         hint = "; its settings need `drift`, and the path /drift" if error.code == 404 else ""
         raise UsageError(f"--url {url}: answers {error.code} {error.reason}{hint}") from None
     except (URLError, HTTPException, OSError, ValueError) as error:

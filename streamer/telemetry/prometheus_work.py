@@ -122,7 +122,9 @@ class WorkMetrics(Observer):
             facet = column.facet.name
             for label, count in Counter(chain.from_iterable(column.labels)).items():
                 self._labels[topic, facet, label].inc(count)
-            self._abstained[topic, facet].inc(sum(column.abstained))
+            # not for none of them: that would bring back the series of a facet that a reload has ended
+            if doubtful := sum(column.abstained):
+                self._abstained[topic, facet].inc(doubtful)
         self._truncated[topic,].inc(sum(decided.truncated))
 
     def published(self, topic: str, latencies_s: Sequence[float | None]) -> None:

@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from tokenizers import Tokenizer
 
 from streamer.engine.base import Classifier
 from streamer.engine.loading import TOKENIZER
 from streamer.errors import UsageError
+from streamer.terminal import steps_progress
 from streamer.tuning.data import read_labelled
 from streamer.tuning.evaluate import Evaluation, cut_texts, evaluate
 
@@ -39,7 +39,7 @@ def run_evaluate(
     tokenizer.no_truncation()
     tokenizer.no_padding()
     try:
-        with _progress(console) as progress:
+        with steps_progress(console) as progress:
             tasks = {one.dataset: progress.add_task(one.dataset, total=len(one.texts)) for one in sets}
             return evaluate(
                 classifier,
@@ -49,18 +49,6 @@ def run_evaluate(
             )
     finally:
         classifier.close()
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
 
 
 def show_evaluation(console: Console, result: Evaluation) -> None:

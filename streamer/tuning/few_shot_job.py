@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Final
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from streamer.app import model_directory
 from streamer.engine.devices import choose_device
@@ -25,6 +24,7 @@ from streamer.errors import UsageError
 from streamer.facets import LabelSet
 from streamer.offline import label_set_from_settings
 from streamer.settings import ModelSettings, build_model_settings, load_settings
+from streamer.terminal import steps_progress
 from streamer.tuning.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from streamer.tuning.data import read_rows
 from streamer.tuning.few_shot import FewShotRun, FewShotSettings, Outcome, logits_of, steps_for
@@ -218,10 +218,7 @@ def _digest(*parts: str | Examples) -> str:
 @contextmanager
 def _progress(console: Console, steps: int, state: Path) -> Iterator[Callable[[int, float], None]]:
     """A bar on a terminal, a line for each tenth elsewhere; whoever breaks off is told how to go on."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(
-        *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, disable=not console.is_terminal
-    ) as bar:
+    with steps_progress(console) as bar:
         task = bar.add_task("training", total=steps)
 
         def report(done: int, loss: float) -> None:

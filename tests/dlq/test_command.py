@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
 
-from streamer.__main__ import main
-
-Dlq = Callable[..., tuple[int, str, str]]
+from tests.commands import Command
 
 
 @pytest.fixture
-def dlq(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Dlq:
-    """Runs `streamer dlq ARGUMENTS`; returns exit code, standard output and standard error."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["streamer", "dlq", *arguments])
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        out, err = capfd.readouterr()
-        code = exit_.value.code
-        return (code if isinstance(code, int) else 1), out, err
-
-    return run
+def dlq(command: Command) -> Command:
+    """Runs `streamer dlq ARGUMENTS`."""
+    return partial(command, "dlq")
 
 
 def settings(folder: Path, bootstrap_servers: str) -> str:
@@ -40,7 +28,7 @@ def settings(folder: Path, bootstrap_servers: str) -> str:
     return str(path)
 
 
-def test_help(dlq: Dlq) -> None:
+def test_help(dlq: Command) -> None:
     for verb in ("list", "explain", "redrive"):
         code, out, err = dlq(verb, "--help")
         assert (code, err) == (0, "")
@@ -50,14 +38,14 @@ def test_help(dlq: Dlq) -> None:
     assert dlq()[0] == 2
 
 
-def test_the_embedded_broker_is_gone(dlq: Dlq, tmp_path: Path) -> None:
+def test_the_embedded_broker_is_gone(dlq: Command, tmp_path: Path) -> None:
     code, _, err = dlq("list", "-c", settings(tmp_path, "embedded"))
     assert code == 2
     assert "the embedded broker is gone with the process that ran it" in err
     assert err.count("\n") == 1
 
 
-def test_a_broker_out_of_reach_is_one_line(dlq: Dlq, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broker_out_of_reach_is_one_line(dlq: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streamer.dlq.reading.REACH_TIMEOUT_S", 1.0)
     code, _, err = dlq("list", "--bootstrap", "127.0.0.1:1", "--topic", "dead")
     assert code == 2

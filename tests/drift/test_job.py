@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
 import pytest
 import yaml
 
-from streamer.__main__ import main
 from streamer.drift.baseline import baseline_json, read_baseline
 from streamer.drift.watch import DriftObserver
 from streamer.telemetry.health import Health
 from streamer.telemetry.http import TelemetryServer
 from streamer.telemetry.prometheus import PrometheusObserver
+from tests.commands import Command
 from tests.drift.conftest import LABEL_SET, labelled, tell, verdict
 
-Command = Callable[..., tuple[int, str, str]]
 TEXTS = [f"the parcel {i} is late and it was not on time" for i in range(40)]
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["streamer", *arguments])
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        out, err = capfd.readouterr()
-        code = exit_.value.code
-        return (code if isinstance(code, int) else 1), out, err
-
-    return run
 
 
 @pytest.fixture

@@ -14,6 +14,16 @@ from streamer.engine.deberta import DisentangledEncoder
 # around the bucket of 8 and the farthest distance of 39; the rows of 620 tokens are attended to one at a time
 LENGTHS = (1, 2, 8, 9, 40, 41, 100, 620, 41, 2)
 
+# of what a checkpoint's config may say about relative positions
+VARIANTS: list[dict[str, Any]] = [
+    {},
+    {"norm_rel_ebd": "none"},
+    {"max_relative_positions": 24},
+    {"position_buckets": -1},
+    {"position_buckets": -1, "max_relative_positions": 12},
+    {"pos_att_type": ["c2p", "p2c"], "hidden_act": "relu"},
+]
+
 
 def make_model(**changed: Any) -> DebertaV2Model:
     """DeBERTa-v3's kind; weights large enough that attention is sharp."""
@@ -56,17 +66,7 @@ def embed(model: DebertaV2Model, ids: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {},
-        {"norm_rel_ebd": "none"},
-        {"max_relative_positions": 24},
-        {"position_buckets": -1},
-        {"position_buckets": -1, "max_relative_positions": 12},
-        {"pos_att_type": ["c2p", "p2c"], "hidden_act": "relu"},
-    ],
-)
+@pytest.mark.parametrize("changed", VARIANTS)
 def test_states_are_those_of_transformers(changed: dict[str, Any]) -> None:
     """In float32, within 1e-5 where a state is of size one to three; lengths in any order, tables kept between."""
     model = make_model(**changed)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from streamer.engine.flat import Wanted, flat_batch, flat_ids
 from streamer.engine.flat_deberta import FlatDeberta
-from tests.engine.test_deberta import make_model
+from tests.engine.test_deberta import VARIANTS, make_model
 
 # around the bucket of 8 and the farthest distance of 39; the run of 800 tokens is attended to in parts
 LENGTHS = (800, 800, 100, 41, 41, 40, 9, 8, 2, 2, 1)
@@ -32,17 +32,7 @@ def last_states(ours: FlatDeberta, words: Tensor, rows: list[list[int]], picked:
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {},
-        {"norm_rel_ebd": "none"},
-        {"max_relative_positions": 24},
-        {"position_buckets": -1},
-        {"position_buckets": -1, "max_relative_positions": 12},
-        {"pos_att_type": ["c2p", "p2c"], "hidden_act": "relu"},
-    ],
-)
+@pytest.mark.parametrize("changed", VARIANTS)
 def test_states_are_those_of_each_sequence_alone(changed: dict[str, Any]) -> None:
     """In float32, within 1e-5 where a state is of size one to three; some tokens of each sequence are asked for."""
     model = make_model(**changed)

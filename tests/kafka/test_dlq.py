@@ -20,9 +20,9 @@ import pytest
 import yaml
 from confluent_kafka import Message
 
-from streamer.__main__ import main
 from streamer.encode import DEAD_LETTER_HEADER
 from streamer.records import Headers, Outbound
+from tests.commands import Command
 
 if TYPE_CHECKING:
     from tests.conftest import RoadBroker
@@ -34,17 +34,13 @@ Dlq: TypeAlias = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def dlq(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Dlq:
-    """Runs `streamer dlq ARGUMENTS`; returns exit code, standard output and standard error."""
+def dlq(command: Command) -> Command:
+    """Runs `streamer dlq ARGUMENTS`; what it says moves no cursor."""
 
     def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["streamer", "dlq", *arguments])
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        out, err = capfd.readouterr()
+        code, out, err = command("dlq", *arguments)
         assert "\x1b" not in out + err
-        code = exit_.value.code
-        return (code if isinstance(code, int) else 1), out, err
+        return code, out, err
 
     return run
 
@@ -132,7 +128,7 @@ def lines(out: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.splitlines()]
 
 
-def test_dead_letters_of_a_run_are_listed_explained_mended_and_redriven(road: Road, dlq: Dlq) -> None:
+def test_dead_letters_of_a_run_are_listed_explained_mended_and_redriven(road: Road, dlq: Command) -> None:
     def record(key: str, value: bytes | None, own: Headers = ()) -> Outbound:
         return Outbound(road.topic("in"), key.encode(), value, own, None, False)
 
@@ -266,7 +262,7 @@ def dead_letter(road: Road, number: int, **changed: str) -> Outbound:
 
 @pytest.mark.parametrize(("number", "most_twice"), [(signal.SIGTERM, 0), (signal.SIGKILL, 500)])
 def test_a_redrive_that_is_stopped_goes_on_where_it_was(
-    road: Road, dlq: Dlq, number: signal.Signals, most_twice: int
+    road: Road, dlq: Command, number: signal.Signals, most_twice: int
 ) -> None:
     road.broker.produce([dead_letter(road, n) for n in range(5000)])
     settings = str(road.settings())
@@ -288,7 +284,7 @@ def test_a_redrive_that_is_stopped_goes_on_where_it_was(
 
 @pytest.mark.parametrize(("answer", "code", "sent"), [("n", 1, 0), ("y", 0, 3)])
 def test_on_a_terminal_it_shows_what_it_would_send_and_asks(
-    road: Road, dlq: Dlq, monkeypatch: pytest.MonkeyPatch, answer: str, code: int, sent: int
+    road: Road, dlq: Command, monkeypatch: pytest.MonkeyPatch, answer: str, code: int, sent: int
 ) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
@@ -304,7 +300,7 @@ def test_on_a_terminal_it_shows_what_it_would_send_and_asks(
     assert len(road.read("in")) == sent
 
 
-def test_without_settings_the_topics_are_named(road: Road, dlq: Dlq) -> None:
+def test_without_settings_the_topics_are_named(road: Road, dlq: Command) -> None:
     road.broker.produce(
         [
             dead_letter(road, 0),
@@ -344,7 +340,7 @@ def test_without_settings_the_topics_are_named(road: Road, dlq: Dlq) -> None:
         (("redrive", "-c", "SETTINGS", "--rate", "0", "--yes"), "--rate"),
     ],
 )
-def test_mistakes_are_one_line(road: Road, dlq: Dlq, arguments: tuple[str, ...], says: str) -> None:
+def test_mistakes_are_one_line(road: Road, dlq: Command, arguments: tuple[str, ...], says: str) -> None:
     settings = str(road.settings())
     code, _, err = dlq(*(settings if one == "SETTINGS" else one for one in arguments))
     assert code == 2

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
 
-from streamer.__main__ import main
-
-Replay = Callable[..., tuple[int, str, str]]
+from tests.commands import Command
 
 
 @pytest.fixture
-def replay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Replay:
+def replay(tmp_path: Path, command: Command) -> Command:
     """Runs `streamer replay` in this process, on a cluster that is not there; returns exit code and both outputs."""
     path = tmp_path / "streamer.yaml"
     content = {
@@ -26,15 +23,7 @@ def replay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captur
     }
     path.write_text(yaml.safe_dump(content))
 
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["streamer", "replay", "-c", str(path), "--topic", "in", *arguments])
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        out, err = capfd.readouterr()
-        code = exit_.value.code
-        return (code if isinstance(code, int) else 1), out, err
-
-    return run
+    return partial(command, "replay", "-c", str(path), "--topic", "in")
 
 
 @pytest.mark.parametrize(
@@ -50,7 +39,7 @@ def replay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captur
         (("--to", "side", "--since", "2h", "--report", "/nowhere/report.json"), "--report takes a file"),
     ],
 )
-def test_wrong_usage_is_told_in_one_line(replay: Replay, arguments: tuple[str, ...], says: str) -> None:
+def test_wrong_usage_is_told_in_one_line(replay: Command, arguments: tuple[str, ...], says: str) -> None:
     code, out, err = replay(*arguments)
     assert (code, out) == (2, "")
     assert says in err
@@ -58,14 +47,14 @@ def test_wrong_usage_is_told_in_one_line(replay: Replay, arguments: tuple[str, .
     assert err.count("\n") == 1
 
 
-def test_a_cluster_that_is_away_is_told_in_one_line(replay: Replay, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_that_is_away_is_told_in_one_line(replay: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streamer.replay.plan.REACH_TIMEOUT_S", 0.5)
     code, out, err = replay("--to", "side", "--since", "2h")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "cannot reach Kafka at 127.0.0.1:1" in err
 
 
-def test_help_says_how_to_go_on(replay: Replay) -> None:
+def test_help_says_how_to_go_on(replay: Command) -> None:
     code, out, err = replay("--help")
     assert (code, err) == (0, "")
     assert "The same command" in out

@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
 
-from streamer.__main__ import main
-
-Command = Callable[..., tuple[int, str, str]]
+from tests.commands import Command
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
-    """Runs `streamer evaluate ARGUMENTS` in this process; returns exit code, standard output and standard error."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["streamer", "evaluate", *arguments])
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        out, err = capfd.readouterr()
-        code = exit_.value.code
-        return (code if isinstance(code, int) else 1), out, err
-
-    return run
+def command(command: Command) -> Command:
+    """Runs `streamer evaluate ARGUMENTS`."""
+    return partial(command, "evaluate")
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from streamer.engine.loading import CONFIG, TOKENIZER, WEIGHTS, load_independent
 from streamer.errors import UsageError
-from streamer.tuning.commands import run_train
 from streamer.tuning.data import LabelledSet
+from streamer.tuning.pretrain import run_pretrain
 from streamer.tuning.recipe import SetSource
 from streamer.tuning.train import Trainer, TrainSettings, loss_of, start_model
 
@@ -91,7 +91,7 @@ def test_refuses_to_overwrite_and_data_without_a_choice(tiny_bundled: Path, tmp_
     data.write_text('{"text": "a", "labels": ["only"]}\n')
 
     def run(out: Path) -> None:
-        run_train(
+        run_pretrain(
             console=Console(quiet=True), data=data, split=None, wordnet=None, written=None, start=tiny_bundled, out=out,
             device="cpu", settings=settings(1),
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""`streamer train`: read, run with a progress bar, report.
+"""`streamer pretrain`: read, run with a progress bar, report.
 
 Enters: paths and settings from the command line. Leaves: a model directory.
 """
@@ -8,29 +8,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from streamer.engine.devices import choose_device
 from streamer.errors import UsageError
+from streamer.terminal import steps_progress
 from streamer.tuning.data import read_labelled, read_written
 from streamer.tuning.recipe import build_sources
 from streamer.tuning.train import Trainer, TrainSettings
 from streamer.tuning.wordnet import read_wordnet
 
 
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
-
-
-def run_train(
+def run_pretrain(
     *,
     console: Console,
     data: Path,
@@ -61,7 +49,7 @@ def run_train(
         device=str(choose_device(device)),
         out=out,
     )
-    with _progress(console) as progress:
+    with steps_progress(console) as progress:
         task = progress.add_task("training", total=settings.stop_after)
 
         def report(step: int, loss: float) -> None:
