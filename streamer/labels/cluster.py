@@ -56,14 +56,12 @@ def cluster_texts(
     """Part texts into `count` clusters, or into as many as the silhouette speaks for, `most` at most.
 
     vectors (texts, hidden) are the model's. `advance` is told of each number that was tried. Raises UsageError for
-    too few texts, or without scikit-learn.
+    too few texts.
     """
     if len(texts) < max(FEWEST_TEXTS, count or 0):
         raise UsageError(f"{len(texts)} texts are too few to find {count or 'any'} groups in; give more")
-    try:
-        from sklearn.metrics import silhouette_score
-    except ImportError:
-        raise UsageError("labels suggest needs scikit-learn; pip install 'streamer[tuning]'") from None
+    from sklearn.metrics import silhouette_score
+
     points = _describe(texts, vectors, seed)
     some = np.random.default_rng(seed).permutation(len(points))[:SILHOUETTE_TEXTS]
 

@@ -42,9 +42,11 @@ def suggest(
     are told apart by blanks, and English stop words are left out; other
     languages work less well. Needs scikit-learn: pip install streamer[tuning]
     """
+    from streamer.extras import require_tuning
     from streamer.labels.job import run_suggest
     from streamer.telemetry.logs import configure_logs
 
+    require_tuning("labels suggest")
     configure_logs(level="error", form="console", stream=sys.stderr)
     run_suggest(
         source=source,

@@ -52,6 +52,9 @@ def calibrate(
 
     Exit code 0: written. 1: failed. 2: wrong usage, or a goal out of reach.
     """
+    from streamer.extras import require_tuning
+
+    require_tuning("calibrate")
     from streamer.telemetry.logs import configure_logs
     from streamer.tuning.calibrate_run import Wish, run_calibrate
 

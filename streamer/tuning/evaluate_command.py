@@ -68,13 +68,11 @@ def evaluate(
     Without -c: a model on data sets of its own label lists (columns 'text',
     'labels', 'dataset'): macro-F1 and accuracy for each set.
     """
-    from importlib.util import find_spec
-
     from streamer.errors import UsageError
+    from streamer.extras import require_tuning
     from streamer.telemetry.logs import configure_logs
 
-    if find_spec("sklearn") is None:
-        raise UsageError("evaluation needs scikit-learn; install streamer with the extra 'tuning'")
+    require_tuning("evaluate")
     chosen = {name: one for name, one in (("name", model), ("device", device), ("dtype", dtype)) if one is not None}
     if config is None:
         for option, given in (
