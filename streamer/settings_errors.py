@@ -11,6 +11,12 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+# keys whose values others must not read, and what pydantic says of text that stands where a mapping should: a secret
+# that was written without `{file: ...}` around it, say
+_SECRET_PLACES = frozenset({"properties", "headers", "token"})
+_NOT_A_MAPPING = frozenset({"model_type", "model_attributes_type", "dict_type"})
+_MOST_SHOWN = 100
+
 
 def near(name: str, known: Iterable[str]) -> str:
     """' (did you mean ...?)', or nothing when no known name is close."""
@@ -28,7 +34,8 @@ def first_places(error: ValidationError) -> list[tuple[str | int, ...]]:
 
 
 def one_line(error: ValidationError, root: type[BaseModel], *, below: int = 0) -> str:
-    """The first problem in words, with its place under `root`, and how many more there are.
+    """The first problem in words, with its place under `root`, and how many more there are. A value that may be a
+    secret is not repeated.
 
     `below` leaves out that many parts of the place.
     """
@@ -41,10 +48,16 @@ def one_line(error: ValidationError, root: type[BaseModel], *, below: int = 0) -
         text = "is missing"
     else:
         text = first["msg"].removeprefix("Value error, ")
-        if first["type"] not in ("value_error", "too_short") and not isinstance(first["input"], dict | list):
-            text += f" (it is {first['input']!r})" if "properties" not in first["loc"] else ""
+        shown = first["type"] not in {"value_error", "too_short", *_NOT_A_MAPPING}
+        if shown and not isinstance(first["input"], dict | list) and _SECRET_PLACES.isdisjoint(first["loc"]):
+            text += f" (it is {_shortened(first['input'])})"
     more = len({p["loc"] for p in problems}) - 1
     return f"{where}: {text}".removeprefix(": ") + (f" (and {more} more)" if more else "")
+
+
+def _shortened(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= _MOST_SHOWN else f"{shown[:_MOST_SHOWN]}..."
 
 
 def _is_branch(part: Any) -> bool:

@@ -18,6 +18,11 @@ from streamer.settings_parts import Part, Score, Topic
 
 LabelsValue = list[str] | dict[str, Any]
 
+# far beyond what models tell apart, and what events and metrics bear
+MOST_LABELS = 10_000  # of one facet
+MOST_NAME_CHARACTERS = 500
+MOST_TEXT_CHARACTERS = 20_000  # of a description, a prompt, an example
+
 
 class FacetSettings(Part):
     """One question: `single` (exactly one label) or `multi` (any number, each at `threshold`)."""
@@ -34,7 +39,14 @@ class FacetSettings(Part):
         if not isinstance(value, list | dict):
             raise ValueError("give a list of names, or a mapping of name: description")
         _check_labels(value)
-        names = [label.name for label in flatten_labels(value)]
+        labels = flatten_labels(value)
+        names = [label.name for label in labels]
+        if len(names) > MOST_LABELS:
+            raise ValueError(f"{len(names):,} labels; a facet has at most {MOST_LABELS:,}")
+        if any(len(name) > MOST_NAME_CHARACTERS for name in names):
+            raise ValueError(f"a label's name is longer than {MOST_NAME_CHARACTERS} characters")
+        if any(len(label.description or "") > MOST_TEXT_CHARACTERS for label in labels):
+            raise ValueError(f"a label's description is longer than {MOST_TEXT_CHARACTERS:,} characters")
         if not names:
             raise ValueError("the list is empty; give at least one label")
         if any(not name.strip() for name in names):
@@ -92,7 +104,7 @@ class RouteSettings(Part):
 
 
 class ExampleSettings(Part):
-    text: str = Field(min_length=1)
+    text: str = Field(min_length=1, max_length=MOST_TEXT_CHARACTERS)
     labels: list[str] = Field(min_length=1)
 
 
@@ -100,7 +112,7 @@ class LabelSetSettings(Part):
     """Facets asked together. `prompt` and `examples` are for GLiClass checkpoints trained with them."""
 
     facets: dict[str, FacetSettings] = Field(min_length=1)
-    prompt: str | None = Field(None, min_length=1)
+    prompt: str | None = Field(None, min_length=1, max_length=MOST_TEXT_CHARACTERS)
     examples: list[ExampleSettings] = Field(default_factory=list)
     routes: list[RouteSettings] = Field(default_factory=list)
     all_matching: bool = Field(

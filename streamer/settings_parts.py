@@ -32,16 +32,18 @@ class SecretRef(Part):
             raise ValueError("give either 'file' or 'env'")
         return self
 
-    def read(self) -> str:
-        """The secret; raises UsageError naming where it was looked for, never its content."""
+    def read(self, named_by: str) -> str:
+        """The secret; raises UsageError naming where it was looked for and what refers to it, never its content."""
         if self.env is not None:
             if self.env not in os.environ:
-                raise UsageError(f"environment variable {self.env} is not set; kafka.properties refers to it")
+                raise UsageError(f"environment variable {self.env} is not set; {named_by} refers to it")
             return os.environ[self.env]
         try:
             return Path(str(self.file)).read_text(encoding="utf-8").strip()
+        except UnicodeDecodeError:
+            raise UsageError(f"{self.file}: not UTF-8 text; {named_by} refers to it") from None
         except OSError as error:
-            raise UsageError(f"{self.file}: {error.strerror}; kafka.properties refers to it") from None
+            raise UsageError(f"{self.file}: {error.strerror}; {named_by} refers to it") from None
 
 
 def _topic_name(name: str) -> str:

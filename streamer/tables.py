@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias, TypeVar
+from typing import IO, Any, AnyStr, BinaryIO, TypeAlias, TypeVar
 
 import orjson
 import pyarrow as pa
@@ -31,6 +31,7 @@ CSV_ENCODING = "utf-8-sig"  # with or without the byte order mark that spreadshe
 EXTRA = "\0"  # no column's name
 READ_ROWS = 1024  # of .parquet at a time
 ROW_GROUP_ROWS = 16_384
+MOST_LINE_BYTES = 16_000_000  # far more than a record may have; a file without line breaks is no file of rows
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 T = TypeVar("T")
@@ -109,9 +110,20 @@ def text_rows(file: BinaryIO) -> Iterator[Row]:
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
     """Lines without their ends, and without the byte order mark that some editors put first."""
-    for number, line in enumerate(file):
+    for number, line in enumerate(_bounded(file)):
         line = line.removesuffix(b"\n").removesuffix(b"\r")
         yield line if number else line.removeprefix(BYTE_ORDER_MARK)
+
+
+def _bounded(file: IO[AnyStr]) -> Iterator[AnyStr]:
+    """Lines with their ends; raises UsageError for one longer than MOST_LINE_BYTES, which in text are characters."""
+    number = 0
+    while line := file.readline(MOST_LINE_BYTES + 2):
+        number += 1
+        if len(line) > MOST_LINE_BYTES + 1:
+            name = getattr(file, "name", "standard input")
+            raise UsageError(f"{name}: line {number} is longer than {MOST_LINE_BYTES // 1_000_000} MB: no file of rows")
+        yield line
 
 
 def _table_rows(path: Path) -> Iterator[Row]:
@@ -121,7 +133,7 @@ def _table_rows(path: Path) -> Iterator[Row]:
                 yield from (_row(columns, None) for columns in batch.to_pylist())
             return
         with path.open(encoding=CSV_ENCODING, newline="") as file:
-            reader: csv.DictReader[str | Any] = csv.DictReader(file, restkey=EXTRA)
+            reader: csv.DictReader[str | Any] = csv.DictReader(_bounded(file), restkey=EXTRA)
             for columns in reader:
                 extra = columns.pop(EXTRA, None)
                 yield _row(columns, Reject("extra_fields", "more fields than the header names") if extra else None)
@@ -153,7 +165,7 @@ def count_rows(path: Path) -> int | None:
         with _broken_files_told(path):
             return int(pq.read_metadata(path).num_rows)
     with path.open("rb") as file:
-        return sum(1 for line in file if path.suffix == LINES or line.strip())
+        return sum(1 for line in _bounded(file) if path.suffix == LINES or line.strip())
 
 
 def read_schema(path: Path) -> pa.Schema:
@@ -164,7 +176,7 @@ def read_schema(path: Path) -> pa.Schema:
             return pq.read_schema(path).remove_metadata()
     if path.suffix == CSV:
         with _broken_files_told(path), path.open(encoding=CSV_ENCODING, newline="") as file:
-            return pa.schema([(name, pa.string()) for name in next(csv.reader(file), [])])
+            return pa.schema([(name, pa.string()) for name in next(csv.reader(_bounded(file)), [])])
     if path.suffix == LINES:
         return pa.schema([(TEXT_COLUMN, pa.string())])
     schema = pa.schema([])

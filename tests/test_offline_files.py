@@ -183,10 +183,10 @@ def test_interrupted_work_leaves_no_file_and_says_so(classifier: Classifier, tmp
     class Interrupted(io.BytesIO):
         """Standard input during which Ctrl-C is pressed."""
 
-        def __next__(self) -> bytes:
+        def readline(self, size: int | None = -1, /) -> bytes:
             if self.tell() > 2000:
                 raise KeyboardInterrupt
-            return super().__next__()
+            return super().readline(size)
 
     said = Console(file=io.StringIO(), width=200)
     job = plan_file(source=Path("-"), output=tmp_path / "out.jsonl", text=(), overwrite=False)

@@ -38,7 +38,7 @@ _RESERVED = {
     "enable.auto.offset.store": "offsets are committed when their outputs are acknowledged, never before",
 }
 _REPEAT_S = 10.0
-_SECRET_WORDS = ("password", "secret", "token", "credential", "jaas", ".pem", "oauthbearer.config")
+_SECRET_WORDS = ("password", "passphrase", "secret", "token", "credential", "jaas", ".pem", "oauthbearer.config")
 
 _LOGIN = frozenset(
     {
