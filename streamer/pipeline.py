@@ -28,6 +28,7 @@ from streamer.facets import LabelSet
 from streamer.gather import Gather
 from streamer.observe import Observer
 from streamer.records import Document, Envelope, Outbound, Partition, Reject, Scores, Stream
+from streamer.traces import Traces
 from streamer.transport.base import Offsets, Source
 
 LAG_INTERVAL_S = 1.0
@@ -68,6 +69,7 @@ class Pipeline:
         encoder: Encoder,
         streams: Mapping[str, Stream],
         observer: Observer,
+        traces: Traces,
         reload: Callable[[], Mapping[str, LabelSet] | None],
         poll_records: int,
         window_s: float,
@@ -83,6 +85,7 @@ class Pipeline:
         self._encoder = encoder
         self._streams = streams
         self._observer = observer
+        self._traces = traces
         self._reload = reload
         self._poll_records = poll_records
         self._window_s = window_s
@@ -209,6 +212,7 @@ class Pipeline:
         self._observer.beat("submit")
         envelopes = self._gather.take()
         documents = [one.payload for one in envelopes if isinstance(one.payload, Document)]
+        self._traces.begun(envelopes)
         pending = self._classifier.submit(documents) if documents else None
         self._under_way.append(_UnderWay(pending, envelopes, self._clock()))
         if documents:
@@ -226,7 +230,9 @@ class Pipeline:
             self._fit_windows(result.facts)
         self._under_way.popleft()
         self._observer.beat("send")
+        self._traces.came_back(None if result is None else result.facts)
         self._hand_out(oldest.envelopes, result)
+        self._traces.handed_out()
         return True
 
     def _fit_windows(self, facts: EngineFacts) -> None:
@@ -277,7 +283,8 @@ class Pipeline:
         first = envelopes[0]
         decided = decide_alike(first.payload.label_set, [cast(Scores, answer) for _, answer in scored])
         encoding = self._clock()
-        events = self._encoder.window(self._streams[first.position.topic], envelopes, decided, now_ms)
+        leaving = self._traces.leaving(envelopes)
+        events = self._encoder.window(self._streams[first.position.topic], leaving, decided, now_ms)
         self._observer.stage("decide", encoding - began, len(scored))
         self._observer.stage("encode", self._clock() - encoding, len(scored))
         self._observer.labelled(envelopes, decided)

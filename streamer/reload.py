@@ -81,7 +81,8 @@ class Reloader:
 
     `take_up_topics` makes sure that the topics of new settings can be written, `warm_up` that the model serves new
     label sets; both raise a StreamerError where that is not so, and are tried again later with the same files.
-    `failed` is told why a change was refused, once for each content and reason. All three are called on this thread.
+    `failed` is told why a change was refused, once for each content and reason; what is taken up next mends that, be it
+    what was in use before. All three are called on this thread.
     `clock` is monotonic seconds.
     """
 
@@ -191,7 +192,7 @@ class Reloader:
 
     def _take_up(self, label_sets: Mapping[str, LabelSet], settings: Settings) -> None:
         versions = _versions(label_sets)
-        if versions == self._versions:
+        if versions == self._versions and self._told is None:
             self._log.debug("settings read again: nothing that decides labels has changed")
             return
         self._take_up_topics(settings)
@@ -200,6 +201,7 @@ class Reloader:
         self._warm_up(list(label_sets.values()))
         self._offers.append(label_sets)
         self._versions = versions
+        self._told = None
 
     def _tell(self, digest: bytes, error: Exception) -> None:
         reason = str(error) if isinstance(error, StreamerError) else f"{type(error).__name__}: {error}"

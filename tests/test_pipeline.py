@@ -26,6 +26,7 @@ from streamer.gather import Gather
 from streamer.observe import Observer
 from streamer.pipeline import Pipeline
 from streamer.records import Outbound, Position, Stream
+from streamer.traces import NO_TRACES
 from streamer.transactions import ExactlyOnce
 from streamer.transport.base import DeliveryOutcome, Refused
 from streamer.transport.memory import MemorySink, MemorySource
@@ -127,6 +128,7 @@ class Road:
             encoder=Encoder(model=self.classifier.describe(), max_dead_letter_bytes=8000),
             streams=streams,
             observer=observer,
+            traces=NO_TRACES,
             reload=lambda: None,
             poll_records=16,
             window_s=0.25,

@@ -308,6 +308,16 @@ def test_a_bad_file_keeps_the_last_good_one_and_is_told_once(desk: Desk, content
     assert names(desk.look(reloader)) == ["a", "b"]
 
 
+def test_going_back_to_what_is_in_use_mends_a_refusal(desk: Desk) -> None:
+    reloader = desk.open()
+    desk.look(reloader)
+    desk.labels.write_bytes(b"tickets: [")
+    assert desk.look(reloader) is None
+    desk.write(REST, LABELS)
+    assert names(desk.look(reloader)) == names(load_settings(desk.path).build_label_sets())
+    assert desk.look(reloader, 5) is None
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

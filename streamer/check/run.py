@@ -23,9 +23,10 @@ from streamer.check.delivery import check_delivery
 from streamer.check.findings import Finding, Level, error, ok, told_by, warning
 from streamer.check.labels import Texts, check_labels, check_names
 from streamer.check.routes import check_routes
+from streamer.check.tracing import check_tracing
 from streamer.check.trust import check_trust
 from streamer.engine.base import Classifier
-from streamer.errors import StreamerError
+from streamer.errors import StreamerError, UsageError
 from streamer.facets import LabelSet
 from streamer.pipeline import WINDOWS_UNDER_WAY
 from streamer.records import Document, Reject
@@ -68,9 +69,11 @@ def check_settings(
     findings = [finding for label_set in label_sets for finding in _check_labels(settings, label_set)]
     findings += _check_model(settings, label_sets, clock, texts)
     findings += check_trust(settings, {label_set.name: label_set for label_set in label_sets})
+    findings += check_tracing(settings.tracing)
     findings += check_times(settings)
     findings += check_delivery(settings)
     findings += _check_port(settings.http)
+    findings += _check_page(settings)
     if connection is not None:
         findings += check_broker(settings, connection, reach_timeout_s=REACH_TIMEOUT_S)
     return Report(tuple(findings))
@@ -183,6 +186,19 @@ def sample_texts() -> list[str]:
         records = [orjson.loads(line) for line in lines[:SAMPLE_RECORDS_EACH]]
         texts += ["\n".join(filter(None, (r.get("subject"), r.get("body"), r.get("text")))) for r in records]
     return texts
+
+
+def _check_page(settings: Settings) -> Iterator[Finding]:
+    page = settings.page
+    if not (settings.http.enabled and page.enabled):
+        yield ok("page", "switched off")
+        return
+    try:
+        token = page.read_token()
+    except UsageError as failure:
+        yield told_by("page.token", failure)
+        return
+    yield ok("page", f"texts {'shown' if page.show_text else 'hidden'}, {'no' if token is None else 'a'} token needed")
 
 
 def _check_port(http: HttpSettings) -> Iterator[Finding]:

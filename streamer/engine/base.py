@@ -42,6 +42,7 @@ class EngineFacts:
 
     `forward_s` counts the whole device: where batches run side by side on n threads, each counts for 1 / n. `documents`
     are all of the window, the rest counts those that the model saw. `cache` is None where there is none.
+    `out_of_memory` counts batches that did not fit, `capacity_tokens` what the others could have held.
     """
 
     documents: int
@@ -51,6 +52,8 @@ class EngineFacts:
     tokenise_s: float
     forward_s: float
     cache: CacheFacts | None = None
+    out_of_memory: int = 0
+    capacity_tokens: int = 0
 
     @property
     def scored(self) -> int:

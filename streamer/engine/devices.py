@@ -76,6 +76,16 @@ def choose_max_tokens(value: str | int, device: torch.device) -> int:
     return value
 
 
+def device_memory(device: str) -> dict[str, int]:
+    """Bytes of a CUDA device: used by tensors, reserved for them by this process, total. These are counts of the host:
+    the device is not asked, so any thread may ask at any time."""
+    return {
+        "used": torch.cuda.memory_allocated(device),
+        "reserved": torch.cuda.memory_reserved(device),
+        "total": torch.cuda.get_device_properties(device).total_memory,
+    }
+
+
 def choose_device_threads(device: torch.device) -> int:
     """How many batches are best under way: as many as torch has threads on a CPU, two on a CUDA device.
 

@@ -72,6 +72,7 @@ class _Window:
     batches_left: int = 0
     batches: int = 0
     padded_tokens: int = 0
+    out_of_memory: int = 0
     tokenise_s: float = 0.0
     forward_s: float = 0.0
 
@@ -159,7 +160,7 @@ class BatchingClassifier:
         window.tokenise_s = perf_counter() - started
         window.batches_left = len(batches)
         if not batches:
-            self._settle(window, _result(window, answers))
+            self._settle(window, self._result(window, answers))
             return
         if self._device_threads > 1 and len(batches) == len(self._under_way) == 1:
             self._score(window, answers, batches[0], self._device_threads)
@@ -204,7 +205,7 @@ class BatchingClassifier:
     def _score(self, window: _Window, answers: Answers, batch: list[int], threads: int) -> None:
         """One batch, in parts where it does not fit; `threads` is what the calling thread computes on."""
         started = perf_counter()
-        done = padded = 0
+        done = padded = refused = 0
         todo = [batch]
         try:
             while todo and self._failure is None:
@@ -214,7 +215,9 @@ class BatchingClassifier:
                     answers.put(part, logits)
                     done += 1
                     padded += padded_tokens(window.costs, part, batch_cost_tokens=self._batch_cost_tokens)
-                elif len(part) > 1:
+                    continue
+                refused += 1
+                if len(part) > 1:
                     half = len(part) // 2
                     todo += [part[half:], part[:half]]
                 else:
@@ -225,11 +228,25 @@ class BatchingClassifier:
         with self._lock:
             window.batches += done
             window.padded_tokens += padded
+            window.out_of_memory += refused
             window.forward_s += (perf_counter() - started) * threads / self._device_threads
             window.batches_left -= 1
             last = not window.batches_left
         if last:
-            self._settle(window, _result(window, answers))
+            self._settle(window, self._result(window, answers))
+
+    def _result(self, window: _Window, answers: Answers) -> WindowScores:
+        facts = EngineFacts(
+            documents=len(window.documents),
+            batches=window.batches,
+            tokens=sum(window.costs),
+            padded_tokens=window.padded_tokens,
+            tokenise_s=window.tokenise_s,
+            forward_s=window.forward_s,
+            out_of_memory=window.out_of_memory,
+            capacity_tokens=window.batches * self._max_tokens,
+        )
+        return WindowScores(answers.scores(), facts)
 
     def _forward(self, rows: Sequence[Row]) -> NDArray[np.float32] | None:
         """Logits, or None when memory ran out: returning lets go of the error and the tensors in its frames."""
@@ -271,15 +288,3 @@ def _require_model_of_calibration(label_set: LabelSet, revision: str) -> None:
             f"label_sets.{label_set.name}.calibration: was fitted for revision {calibration.model_revision} of a model "
             f"and not for this one ({revision}); run streamer calibrate again"
         )
-
-
-def _result(window: _Window, answers: Answers) -> WindowScores:
-    facts = EngineFacts(
-        documents=len(window.documents),
-        batches=window.batches,
-        tokens=sum(window.costs),
-        padded_tokens=window.padded_tokens,
-        tokenise_s=window.tokenise_s,
-        forward_s=window.forward_s,
-    )
-    return WindowScores(answers.scores(), facts)

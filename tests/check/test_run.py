@@ -211,3 +211,24 @@ def test_secrets_are_not_shown() -> None:
     report = check_settings(settings(kafka={"properties": properties}), connection=None)
     assert report.errors
     assert SECRET not in shown(report)
+
+
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [
+        ({}, "texts hidden, no token needed"),
+        ({"show_text": True, "token": {"env": "PAGE_TOKEN"}}, "texts shown, a token needed"),
+        ({"enabled": False}, "switched off"),
+    ],
+)
+def test_the_page_says_what_it_shows(page: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PAGE_TOKEN", SECRET)
+    assert ("page", said) in found(check_settings(settings(page=page), connection=None), Level.OK)
+
+
+def test_a_token_of_the_page_that_cannot_be_had_is_an_error() -> None:
+    report = check_settings(settings(page={"token": {"env": "PAGE_TOKEN_THAT_IS_NOT_SET"}}), connection=None)
+    finding = only(report, Level.ERROR)
+    assert finding == error(
+        "page.token", "environment variable PAGE_TOKEN_THAT_IS_NOT_SET is not set", "page.token refers to it"
+    )

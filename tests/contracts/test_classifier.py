@@ -346,10 +346,13 @@ def test_a_calibration_for_another_model_is_refused_at_warm_up(make: Make) -> No
 def test_a_record_too_big_for_the_device_is_rejected_alone(make: Make) -> None:
     classifier = make(out_of_memory=["poison"])
     texts = ["a", "b", "poison", "c", "d"]
-    answers = run(classifier, documents(*texts)).scores
+    window = run(classifier, documents(*texts))
+    answers, facts = window.scores, window.facts
     assert [isinstance(answer, Scores) for answer in answers] == [True, True, False, True, True]
     assert isinstance(answers[2], Reject)
     assert answers[2].code == "engine_out_of_memory"
+    assert facts.out_of_memory >= 1
+    assert facts.capacity_tokens >= facts.padded_tokens > 0
     assert len(logits_of(classifier, documents("next"))) == 1
     classifier.close()
 

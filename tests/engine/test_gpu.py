@@ -19,6 +19,7 @@ from streamer.app import bundled_directory
 from streamer.bench.texts import bench_labels, bench_texts
 from streamer.engine.base import Row
 from streamer.engine.bundled import BundledBackend
+from streamer.engine.devices import device_memory
 from streamer.engine.flat import ChooseKernels, FlatBatch, FlatKernels, RunKernels, flat_batch
 from streamer.engine.flat_uniencoder import FlatUniEncoder
 from streamer.engine.staging import DirectTransfers, StagedTransfers
@@ -200,3 +201,8 @@ def test_deberta_on_the_device_is_close_to_the_cpu() -> None:
     exact = plain(shape, rows, CPU, torch.float32)
     torch.testing.assert_close(plain(shape, rows, CUDA, torch.float32), exact, atol=0.02, rtol=0.01)
     assert float((plain(shape, rows, CUDA, torch.bfloat16) - exact).abs().mean()) < 0.1
+
+
+def test_the_memory_of_the_device_is_told(backend: BundledBackend) -> None:
+    held = device_memory(backend.describe().device)
+    assert 0 < held["used"] <= held["reserved"] <= held["total"]

@@ -194,7 +194,7 @@ def test_label_sets_change_under_a_running_process(
     feed = Feed(kafka_road, f"{unique}-in")
     try:
         run.wait_for(lambda: run.value("records_published_total") > 100)
-        began_s = run.value("started_time_seconds")
+        began_s = run.value("started_timestamp_seconds")
 
         mount.publish({"streamer.yaml": settings, "labels.yaml": NEW})
         served.append(label_set_in(mount))
@@ -218,7 +218,7 @@ def test_label_sets_change_under_a_running_process(
         sent = feed.stop()
     run.wait_for(lambda: run.value("records_published_total") == sent)
     assert run.value("reloads_total") == 2
-    assert run.value("started_time_seconds") == began_s
+    assert run.value("started_timestamp_seconds") == began_s
     run.process.send_signal(signal.SIGTERM)
     assert run.process.wait(30) == 0
 
