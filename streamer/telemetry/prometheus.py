@@ -9,10 +9,19 @@ One thread (the loop's) feeds it, a failed reload another one; any thread may re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-from prometheus_client import CONTENT_TYPE_LATEST, GCCollector, PlatformCollector, ProcessCollector, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    GCCollector,
+    Metric,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.registry import Collector
 
+from streamer import __version__
 from streamer.drift.report import StreamDrift
 from streamer.engine.base import ModelInfo
 from streamer.facets import LabelSet
@@ -20,7 +29,7 @@ from streamer.observe import Observer, Observers
 from streamer.records import Stream
 from streamer.telemetry.prometheus_delivery import DeliveryMetrics
 from streamer.telemetry.prometheus_drift import DriftMetrics
-from streamer.telemetry.prometheus_series import Registry, WithoutCreated
+from streamer.telemetry.prometheus_series import Definition, Registry, WithoutCreated
 from streamer.telemetry.prometheus_shadow import ShadowMetrics
 from streamer.telemetry.prometheus_work import WorkMetrics
 
@@ -34,10 +43,14 @@ class _ProcessMetrics(Observer):
         self._model = registry.gauge("model_info", "The model in memory; always 1.", model)
         self._label_set = registry.gauge("label_set_info", "Label sets served; always 1.", ("name", "version"))
         self._versions: set[tuple[str, str]] = set()
+        registry.gauge("build_info", "The version of this package; always 1.", ("version",)).labels(__version__).set(1)
         self._up = registry.gauge("up", "1 from the loop's start to its end.", ())
-        self._started_s = registry.gauge("started_time_seconds", "When the loop started, in Unix seconds.", ())
+        self._started_s = registry.gauge("started_timestamp_seconds", "When the loop started; 0 before.", ())
         self._reloads = registry.counter("reloads", "Changed label sets taken up.", ())[()]
         self._reload_failures = registry.counter("reload_failures", "Changed settings refused.", ())[()]
+        self._reload_successful = registry.gauge(
+            "last_reload_successful", "0 while the settings that lie there are refused, else 1.", ()
+        )
         self._reloaded_s = registry.gauge(
             "last_reload_success_timestamp_seconds", "When label sets were last taken up, the start included.", ()
         )
@@ -54,6 +67,7 @@ class _ProcessMetrics(Observer):
         for version in self._versions - versions:
             self._label_set.remove(*version)
         self._versions = versions
+        self._reload_successful.set(1)
         self._reloaded_s.set(self._wall_clock())
 
     def started(self) -> None:
@@ -66,9 +80,29 @@ class _ProcessMetrics(Observer):
 
     def reload_failed(self, reason: str) -> None:
         self._reload_failures.inc()
+        self._reload_successful.set(0)
 
     def stopped(self) -> None:
         self._up.set(0)
+
+
+class _DeviceMemory(Collector):
+    """Memory of the model's device, asked for at every scrape; no series until `memory` can tell."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.memory: Callable[[], Mapping[str, int]] = dict
+        self._family = registry.gauge_family(
+            "device_memory_bytes",
+            "Memory of the device: used by tensors, reserved for them by this process, total.",
+            ("state",),
+        )
+        registry.collectors.register(self)
+
+    def collect(self) -> Iterator[Metric]:
+        family = self._family()
+        for state, held_bytes in self.memory().items():
+            family.add_metric([state], held_bytes)
+        yield family
 
 
 class PrometheusObserver(Observers):
@@ -97,12 +131,14 @@ class PrometheusObserver(Observers):
             collector(registry=registry.collectors)
         self._work = WorkMetrics(registry, streams=streams)
         self._process = _ProcessMetrics(registry, wall_clock=wall_clock)
+        self._device_memory = _DeviceMemory(registry)
         self._scraped = WithoutCreated(registry)
         if drift is not None:
-            registry.collectors.register(DriftMetrics(drift))
+            DriftMetrics(registry, drift)
+        self._registry = registry
         super().__init__(
             self._work,
-            DeliveryMetrics(registry, streams=streams, longest_pauses=longest_pauses),
+            DeliveryMetrics(registry, streams=streams, wall_clock=wall_clock, longest_pauses=longest_pauses),
             self._process,
             *([ShadowMetrics(registry)] if shadow else []),
         )
@@ -112,6 +148,22 @@ class PrometheusObserver(Observers):
         self._process.loaded(model)
         self._process.serving(label_sets)
         self._work.serving(label_sets)
+
+    def watch_device(self, memory: Callable[[], Mapping[str, int]]) -> None:
+        """`memory` gives bytes of the model's device by state: used, reserved, total; called by whoever renders."""
+        self._device_memory.memory = memory
+
+    def definitions(self) -> Sequence[Definition]:
+        """All metrics of this package that are exported, by name."""
+        return sorted(self._registry.definitions, key=lambda one: one.name)
+
+    def values(self, names: Collection[str]) -> dict[str, dict[tuple[str, ...], float]]:
+        """The series of these names, as a scrape shows them: values of their labels -> value."""
+        found: dict[str, dict[tuple[str, ...], float]] = {}
+        for metric in self._registry.collectors.restricted_registry(names).collect():
+            for sample in metric.samples:
+                found.setdefault(sample.name, {})[tuple(sample.labels.values())] = sample.value
+        return found
 
     def render(self) -> bytes:
         """The text of a scrape, to be sent as `content_type`."""

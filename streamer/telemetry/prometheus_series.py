@@ -6,13 +6,15 @@ Enters: names, label values, numbers. Leaves: series in a registry. Must not kno
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from math import inf
 from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
-from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
@@ -88,30 +90,51 @@ class ManyHistogram(Collector):
         yield family
 
 
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A metric as it is exported: `kind` is counter, gauge or histogram, `labels` those of its series."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    about: str
+
+
 class Registry:
-    """Makes the series of this package, all named `streamer_...`, in a registry of its own."""
+    """Makes the series of this package, all named `streamer_...`, in a registry of its own; knows what it made."""
 
     def __init__(self) -> None:
         self.collectors = CollectorRegistry()
+        self.definitions: list[Definition] = []
+
+    def _name(self, name: str, kind: str, about: str, labels: tuple[str, ...]) -> str:
+        suffix = "_total" if kind == "counter" else ""
+        self.definitions.append(Definition(f"streamer_{name}{suffix}", kind, labels, about))
+        return f"streamer_{name}"
 
     def counter(self, name: str, about: str, labels: tuple[str, ...]) -> Children[Counter]:
         """Counters by label values; one without labels is the child of `()`."""
-        counter = Counter(f"streamer_{name}", about, labels, registry=self.collectors)
+        counter = Counter(self._name(name, "counter", about, labels), about, labels, registry=self.collectors)
         children: Children[Counter] = Children(counter)
         if not labels:
             children[()] = counter
         return children
 
     def gauge(self, name: str, about: str, labels: tuple[str, ...]) -> Gauge:
-        return Gauge(f"streamer_{name}", about, labels, registry=self.collectors)
+        return Gauge(self._name(name, "gauge", about, labels), about, labels, registry=self.collectors)
+
+    def gauge_family(self, name: str, about: str, labels: tuple[str, ...]) -> Callable[[], GaugeMetricFamily]:
+        """Makes an empty gauge at every call, for a collector that is asked when scraped."""
+        return partial(GaugeMetricFamily, self._name(name, "gauge", about, labels), about, labels=labels)
 
     def histogram(self, name: str, about: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
-        return Histogram(f"streamer_{name}", about, labels, buckets=buckets, registry=self.collectors)
+        shown = self._name(name, "histogram", about, labels)
+        return Histogram(shown, about, labels, buckets=buckets, registry=self.collectors)
 
     def many_histogram(
         self, name: str, about: str, labels: tuple[str, ...], buckets: tuple[float, ...]
     ) -> ManyHistogram:
-        histogram = ManyHistogram(f"streamer_{name}", about, labels, buckets)
+        histogram = ManyHistogram(self._name(name, "histogram", about, labels), about, labels, buckets)
         self.collectors.register(histogram)
         return histogram
 

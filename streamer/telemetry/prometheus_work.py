@@ -26,21 +26,31 @@ class WorkMetrics(Observer):
 
     def __init__(self, registry: Registry, *, streams: Sequence[Stream]) -> None:
         self._streams = tuple(streams)
+        self._output_of = {stream.topic: stream.output for stream in streams}
         self._labels_served: set[tuple[str, ...]] = set()
         self._facets_served: set[tuple[str, ...]] = set()
+        self._routes_served: set[tuple[str, ...]] = set()
         self._define_records(registry)
         self._define_engine(registry)
         for stream in streams:
             topic = (stream.topic,)
-            for by_topic in (self._consumed, self._published, self._dead_lettered, self._truncated):
+            for by_topic in (
+                self._consumed, self._labelled, self._published, self._dead_lettered, self._truncated
+            ):  # fmt: skip
                 by_topic[topic].inc(0)
             self._latency.observe(topic, ())
 
     def _define_records(self, registry: Registry) -> None:
         topic = ("topic",)
         self._consumed = registry.counter("records_consumed", "Records read from the input topic.", topic)
+        self._labelled = registry.counter("records_labelled", "Records that labels were decided for.", topic)
+        self._routed = registry.counter(
+            "records_routed", "Records by the output topics that they are sent to.", ("topic", "to")
+        )
         self._published = registry.counter("records_published", "Outputs acknowledged, by input topic.", topic)
-        self._rejected = registry.counter("records_rejected", "Records that cannot be labelled.", ("topic", "code"))
+        self._rejected = registry.counter(
+            "records_rejected", "Records that cannot be labelled, by the code of the reason.", ("topic", "code")
+        )
         self._dead_lettered = registry.counter("records_dead_lettered", "Dead letters acknowledged.", topic)
         self._truncated = registry.counter("records_truncated", "Records labelled by their beginning alone.", topic)
         self._labels = registry.counter("labels", "Labels given.", ("topic", "facet", "label"))
@@ -63,15 +73,23 @@ class WorkMetrics(Observer):
             _ENGINE_BUCKETS_S,
         )
         self._batches = registry.counter("batches", "Device batches run.", ())[()]
+        self._capacity_tokens = registry.counter(
+            "batch_capacity_tokens", "Tokens that the device batches run could have held.", ()
+        )[()]
+        self._out_of_memory = registry.counter(
+            "engine_out_of_memory",
+            "Device batches that did not fit into memory: split, or given up where they were one record.",
+            (),
+        )[()]
         self._tokens = registry.counter("tokens", "Tokens scored, padding left out.", ())[()]
-        self._padded_tokens = registry.counter("padded_tokens", "Tokens the device worked on, padding included.", ())[
-            ()
-        ]
+        self._padded_tokens = registry.counter(
+            "padded_tokens", "Tokens the device worked on, padding included.", ()
+        )[()]  # fmt: skip
         self._cache_hits = registry.counter("cache_hits", "Documents answered from the score cache.", ())[()]
         self._cache_misses = registry.counter("cache_misses", "Documents that the score cache did not know.", ())[()]
         self._cache_bytes = registry.gauge("cache_bytes", "Memory that the score cache holds.", ())
-        self._stage_s = registry.counter("stage_seconds", "Seconds of work by stage.", ("stage",))
-        self._stage_records = registry.counter("stage_records", "Records worked on by stage.", ("stage",))
+        self._stage_s = registry.counter("stage_seconds", "Seconds of work by stage of the road.", ("stage",))
+        self._stage_records = registry.counter("stage_records", "Records worked on by stage of the road.", ("stage",))
 
     def serving(self, label_sets: Collection[LabelSet]) -> None:
         """The series of these label sets start at 0; those of label sets replaced earlier than the last ones end.
@@ -81,16 +99,20 @@ class WorkMetrics(Observer):
         by_name = {label_set.name: label_set for label_set in label_sets}
         facets: set[tuple[str, ...]] = set()
         labels: set[tuple[str, ...]] = set()
+        routes: set[tuple[str, ...]] = set()
         for stream in self._streams:
-            for facet in by_name[stream.label_set].facets:
+            label_set = by_name[stream.label_set]
+            routes.update((stream.topic, to) for to in (stream.output, *(route.to for route in label_set.routes)))
+            for facet in label_set.facets:
                 facets.add((stream.topic, facet.name))
                 labels.update((stream.topic, facet.name, label.name) for label in facet.labels)
         self._abstained.keep(facets | self._facets_served)
         self._labels.keep(labels | self._labels_served)
-        for children, served in ((self._abstained, facets), (self._labels, labels)):
+        self._routed.keep(routes | self._routes_served)
+        for children, served in ((self._abstained, facets), (self._labels, labels), (self._routed, routes)):
             for values in served:
                 children[values].inc(0)
-        self._facets_served, self._labels_served = facets, labels
+        self._facets_served, self._labels_served, self._routes_served = facets, labels, routes
 
     def reloaded(self, label_sets: Mapping[str, LabelSet]) -> None:
         self.serving(label_sets.values())
@@ -109,6 +131,8 @@ class WorkMetrics(Observer):
         self._batches.inc(facts.batches)
         self._tokens.inc(facts.tokens)
         self._padded_tokens.inc(facts.padded_tokens)
+        self._capacity_tokens.inc(facts.capacity_tokens)
+        self._out_of_memory.inc(facts.out_of_memory)
         self.stage("tokenise", facts.tokenise_s, facts.scored)
         self.stage("forward", facts.forward_s, facts.scored)
         if facts.cache is not None:
@@ -125,6 +149,10 @@ class WorkMetrics(Observer):
             # not for none of them: that would bring back the series of a facet that a reload has ended
             if doubtful := sum(column.abstained):
                 self._abstained[topic, facet].inc(doubtful)
+        for routes, count in Counter(decided.routes).items():
+            for to in routes or (self._output_of[topic],):
+                self._routed[topic, to].inc(count)
+        self._labelled[topic,].inc(len(envelopes))
         self._truncated[topic,].inc(sum(decided.truncated))
 
     def published(self, topic: str, latencies_s: Sequence[float | None]) -> None:

@@ -51,6 +51,7 @@ def running() -> Iterator[str]:
             streams=[], wall_clock=lambda: 0.0, longest_pauses=dict, drift=observer.drift, shadow=False
         ),
         drift_json=lambda: baseline_json(observer.counted()),
+        page=None,
     )
     server.start()
     yield f"http://127.0.0.1:{server.port}"

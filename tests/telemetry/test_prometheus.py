@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeAlias
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from streamer.engine.base import CacheFacts, EngineFacts, ModelInfo
-from streamer.facets import Facet, Kind, Label, LabelSet
+from streamer.facets import Facet, Kind, Label, LabelSet, Route
 from streamer.records import Decided, Document, Envelope, Partition, Reject, Stream
 from streamer.telemetry.prometheus import PrometheusObserver
 from streamer.transport.base import Lag
@@ -74,6 +75,47 @@ def test_commits_are_timed_and_failures_counted(observer: PrometheusObserver) ->
     assert "a reason" not in observer.render().decode()
 
 
+def test_the_last_commit_is_as_old_as_the_start_at_most(streams: tuple[Stream, ...]) -> None:
+    now_s = [1_700_000_000.0]
+    observer = PrometheusObserver(
+        streams=streams, wall_clock=lambda: now_s[0], longest_pauses=dict, drift=None, shadow=False
+    )
+    observer.started()
+    assert value(observer, "last_commit_timestamp_seconds") == now_s[0]
+    now_s[0] += 60
+    observer.commit_failed()
+    assert value(observer, "last_commit_timestamp_seconds") == now_s[0] - 60
+    observer.committed(1, 0.02)
+    assert value(observer, "last_commit_timestamp_seconds") == now_s[0]
+
+
+def test_the_memory_of_the_device_is_asked_for_when_scraped(observer: PrometheusObserver) -> None:
+    assert value(observer, "device_memory_bytes", state="used") is None
+    held = {"used": 1, "total": 8}
+    observer.watch_device(lambda: held)
+    assert value(observer, "device_memory_bytes", state="used") == 1
+    held["used"] = 3
+    assert value(observer, "device_memory_bytes", state="used") == 3
+    assert value(observer, "device_memory_bytes", state="total") == 8
+
+
+def test_records_are_counted_by_the_topics_they_go_to(
+    observer: PrometheusObserver, make_labelled: MakeLabelled, label_set: LabelSet
+) -> None:
+    routed = replace(label_set, routes=tuple(Route("topic", "billing", 0.5, to) for to in ("review", "billing")))
+    observer.serving(MODEL, [routed])
+    envelopes, decided = make_labelled("tickets.raw", [("billing",)] * 4)
+    observer.labelled(envelopes, replace(decided, routes=[(), ("review", "billing"), ("billing",), ()]))
+    found = {to: value(observer, "records_routed_total", topic="tickets.raw", to=to) for to in ("review", "billing")}
+    assert found == {"review": 1, "billing": 2}
+    assert value(observer, "records_routed_total", topic="tickets.raw", to="tickets.raw.labeled") == 2
+    assert value(observer, "records_routed_total", topic="posts.raw", to="review") == 0
+    for _ in range(2):
+        observer.reloaded({"tickets": label_set})
+    assert value(observer, "records_routed_total", topic="tickets.raw", to="review") is None
+    assert value(observer, "records_routed_total", topic="tickets.raw", to="tickets.raw.labeled") == 2
+
+
 def test_the_longest_pauses_are_asked_for_when_scraped(streams: tuple[Stream, ...]) -> None:
     pauses = {"poll": 0.051}
     observer = PrometheusObserver(
@@ -98,7 +140,9 @@ def test_latency_is_a_histogram_by_topic(observer: PrometheusObserver) -> None:
 def test_engine_facts(observer: PrometheusObserver) -> None:
     for _ in range(2):
         observer.submitted(40)
-        facts = EngineFacts(documents=40, batches=3, tokens=900, padded_tokens=1000, tokenise_s=0.5, forward_s=1.5)
+        facts = EngineFacts(
+            40, 3, tokens=900, padded_tokens=1000, tokenise_s=0.5, forward_s=1.5, out_of_memory=2, capacity_tokens=4000
+        )
         observer.scored(facts, engine_s=2.25)
     observer.stage("decode", 0.25, 41)
 
@@ -109,6 +153,8 @@ def test_engine_facts(observer: PrometheusObserver) -> None:
     assert value(observer, "batches_total") == 6
     assert value(observer, "tokens_total") == 1800
     assert value(observer, "padded_tokens_total") == 2000
+    assert value(observer, "batch_capacity_tokens_total") == 8000
+    assert value(observer, "engine_out_of_memory_total") == 4
     assert value(observer, "stage_seconds_total", stage="tokenise") == 1.0
     assert value(observer, "stage_seconds_total", stage="forward") == 3.0
     assert value(observer, "stage_records_total", stage="forward") == 80
@@ -139,6 +185,7 @@ def test_labels_abstentions_and_truncations(observer: PrometheusObserver, make_l
     assert value(observer, "labels_total", topic="tickets.raw", facet="topic", label="outage") == 1
     assert value(observer, "labels_total", topic="tickets.raw", facet="sentiment", label="positive") == 3
     assert value(observer, "abstentions_total", topic="posts.raw", facet="sentiment") == 1
+    assert value(observer, "records_labelled_total", topic="tickets.raw") == 3
     assert value(observer, "records_truncated_total", topic="tickets.raw") == 1
     assert value(observer, "records_truncated_total", topic="posts.raw") == 0
 
@@ -180,7 +227,7 @@ def test_rebalances_pauses_and_life(observer: PrometheusObserver) -> None:
     observer.paused({"posts.raw"})
 
     assert value(observer, "up") == 1
-    assert value(observer, "started_time_seconds") == 1_700_000_000.0
+    assert value(observer, "started_timestamp_seconds") == 1_700_000_000.0
     assert value(observer, "rebalances_total", event="assigned") == 2
     assert value(observer, "rebalances_total", event="revoked") == 1
     assert value(observer, "rebalances_total", event="lost") == 1
@@ -219,12 +266,13 @@ def test_reloads_move_the_version_and_are_counted(streams: tuple[Stream, ...], l
     now_s[0] += 60
     observer.reload_failed("labels.yaml: not YAML")
     assert value(observer, "reload_failures_total") == 1
+    assert value(observer, "last_reload_successful") == 0
     assert value(observer, "last_reload_success_timestamp_seconds") == now_s[0] - 60
     assert value(observer, "label_set_info", name="tickets", version=label_set.version) == 1
 
     changed = LabelSet("tickets", label_set.facets[:1])
     observer.reloaded({"tickets": changed})
-    assert value(observer, "reloads_total") == 1
+    assert value(observer, "reloads_total") == value(observer, "last_reload_successful") == 1
     assert value(observer, "last_reload_success_timestamp_seconds") == now_s[0]
     assert value(observer, "label_set_info", name="tickets", version=label_set.version) is None
     assert value(observer, "label_set_info", name="tickets", version=changed.version) == 1

@@ -31,11 +31,11 @@ def test_shares_and_distances_are_those_of_the_moment(streams: tuple[Stream, ...
     other = AspectDrift("language", "", {"en": 1.0}, None, None)
     told.append(StreamDrift("tickets.raw", 120.5, "v1", "v0", (one, other)))
     assert value(observer, "drift_records", topic="tickets.raw") == 120.5
-    assert value(observer, "drift_share", **AT, value="outage") == 0.25
-    assert value(observer, "drift_baseline_share", **AT, value="billing") == 1.0
-    assert value(observer, "drift_baseline_share", **AT, value="outage") is None
+    assert value(observer, "drift_share_ratio", **AT, value="outage") == 0.25
+    assert value(observer, "drift_baseline_share_ratio", **AT, value="billing") == 1.0
+    assert value(observer, "drift_baseline_share_ratio", **AT, value="outage") is None
     assert value(observer, "drift_distance", **AT) == 0.3
-    assert value(observer, "drift_share", topic="tickets.raw", aspect="language", facet="", value="en") == 1.0
+    assert value(observer, "drift_share_ratio", topic="tickets.raw", aspect="language", facet="", value="en") == 1.0
     assert value(observer, "drift_distance", topic="tickets.raw", aspect="language", facet="") is None
     assert value(observer, "drift_baseline_outdated", topic="tickets.raw") == 1
     told[0] = StreamDrift("tickets.raw", 1.0, "v1", "v1", (one,))
