@@ -13,7 +13,7 @@ TEST_WORKERS ?= 2
 .DEFAULT_GOAL := help
 .PHONY: help demo install test check lint types format schemas kafka-up kafka-down kafka-status bench model load-backlog \
 	bench-gpu load-end-to-end load-faults load-network load-sigterm load-delivery-cost load-framework-cost \
-	load-backpressure load-fairness load-cache load-few-shot load-start wheel clean
+	load-backpressure load-fairness load-scale load-cache load-few-shot load-start wheel tools lint-docker audit clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -56,8 +56,27 @@ format: $(VENV)/.test  ## rewrite the code as ruff wants it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-schemas: $(VENV)/.run  ## write schemas/ from the models
+schemas: $(VENV)/.run  ## write schemas/ and deploy/metrics.md from the code
 	$(BIN)/python -m streamer.schemas schemas
+	$(BIN)/python -m deploy.helm.generate
+	$(BIN)/python -m streamer.metrics_table deploy/metrics.md
+
+tools:  ## install what some tests need besides: helm, kubeconform, promtool, hadolint, compose-spec, Chromium
+	@PYTHON=$(PYTHON) deploy/tools.sh
+
+lint-docker:  ## hadolint on the Dockerfile; a test of `make check` does the same
+	@PYTHON=$(PYTHON) deploy/tools.sh hadolint
+	.tools/bin/hadolint deploy/docker/Dockerfile
+
+# In an environment of its own, so that it brings nothing into what is tested. --strict: what PyPI does not know fails.
+AUDIT := .tools/audit
+audit:  ## known weaknesses of the pinned dependencies, as PyPI knows them; needs the internet, no part of check
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/pip install --quiet 'pip-audit==2.10.1'
+	$(AUDIT)/bin/pip-audit --strict --disable-pip --no-deps --requirement constraints.txt
+
+kube-schemas: $(VENV)/.test  ## make the schemas anew by which tests check what the Helm chart renders (Go, minutes)
+	tests/deploy/kube_schemas/remake.sh
 
 kafka-up:  ## start Apache Kafka on 127.0.0.1 (jars from Maven Central); BROKERS=3: three nodes that can lose one
 	@BROKERS=$(BROKERS) deploy/kafka/kafka.sh up
@@ -107,6 +126,9 @@ load-fairness: $(VENV)/.test  ## how long tickets wait while posts flood in
 	$(BIN)/python -m load_tests.fairness
 	$(BIN)/python -m load_tests.fairness --weight 4
 	$(BIN)/python -m load_tests.fairness --max-records 128
+
+load-scale: $(VENV)/.test  ## 1, 2 and 4 processes: what each adds, and what it costs when one comes, leaves or is killed
+	$(BIN)/python -m load_tests.scale
 
 bench-gpu: $(VENV)/.test  ## everything only a GPU can show: tests, goals, latency; exit code 2 without one
 	$(BIN)/python -m load_tests.gpu

@@ -34,7 +34,7 @@ from rich.table import Table
 
 from load_tests.harness import LoadTestError, exit_with, fresh_names, kafka_broker, produce
 from load_tests.process import free_port
-from streamer.app import Connection, build_classifier, build_pipeline
+from streamer.app import Connection, build_classifier, build_pipeline, window_records
 from streamer.bench.texts import bench_labels, bench_texts
 from streamer.delivery import AtLeastOnce
 from streamer.memory import settle_memory
@@ -238,12 +238,15 @@ def in_memory(content: dict[str, Any], records: int) -> Cost:
                 drift=None,
                 drift_json=None,
                 shadow=False,
+                page=None,
             )
         )
         classifier = build_classifier(asked.model, max_tokens=asked.batching.max_tokens)
         running.callback(classifier.close)
         classifier.warm_up(list(label_sets.values()))
-        telemetry.serving(classifier.describe(), list(label_sets.values()))
+        telemetry.serving(
+            classifier.describe(), list(label_sets.values()), window_records=window_records(asked, classifier)
+        )
         settle_memory()
         observer = Observers(telemetry.observer, meter)
         source = MemorySource(broker=broker, group_id="memory", topics=[streams[0].topic], auto_offset_reset="earliest")

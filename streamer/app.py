@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from streamer.observe import Observer
 from streamer.pipeline import Pipeline
 from streamer.records import Stream
 from streamer.settings import EMBEDDED, ModelSettings, Settings
+from streamer.traces import NO_TRACES, Traces
 from streamer.transactions import ExactlyOnce
 from streamer.transport.base import Source
 
@@ -146,6 +148,15 @@ def with_cache(classifier: Classifier, model: ModelSettings) -> Classifier:
     from streamer.engine.cache import CachingClassifier
 
     return CachingClassifier(inner=classifier, max_bytes=model.cache_memory_mb * 1024 * 1024)
+
+
+def device_memory_of(device: str) -> Callable[[], Mapping[str, int]]:
+    """What tells the bytes of a model's device by state; nothing where it has no memory of its own."""
+    if not device.startswith("cuda"):
+        return dict
+    from streamer.engine.devices import device_memory
+
+    return partial(device_memory, device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +324,7 @@ def build_pipeline(
     label_sets: Mapping[str, LabelSet],
     observer: Observer,
     reload: Callable[[], Mapping[str, LabelSet] | None] = lambda: None,
+    traces: Traces = NO_TRACES,
 ) -> Pipeline:
     """The road from a source to a delivery."""
     limits, batching = settings.limits, settings.batching
@@ -332,6 +344,7 @@ def build_pipeline(
         encoder=Encoder(model=classifier.describe(), max_dead_letter_bytes=limits.max_dead_letter_bytes),
         streams=by_topic,
         observer=observer,
+        traces=traces,
         reload=reload,
         poll_records=records,
         window_s=batching.window_ms / 1000,

@@ -48,13 +48,18 @@ def _top(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
 
 @app.command()
-def demo(as_json: JsonOption = False) -> None:
+def demo(
+    as_json: JsonOption = False,
+    page: Annotated[
+        bool, typer.Option("--page", help="Send the records slowly, and keep the live page open until Ctrl-C.")
+    ] = False,
+) -> None:
     """Label the shipped tickets and posts on an embedded broker: no Kafka, network or settings needed."""
     from streamer.demo.run import run_demo
     from streamer.telemetry.logs import configure_logs
 
     configure_logs(level="error", form="console", stream=sys.stderr)  # rejects stand in the summary
-    whole = run_demo(console=Console(), as_json=as_json, stop=stop_on_signals())
+    whole = run_demo(console=Console(), as_json=as_json, keep_page=page, stop=stop_on_signals())
     raise typer.Exit(0 if whole else 1)
 
 

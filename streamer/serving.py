@@ -22,10 +22,13 @@ from streamer.app import (
     build_delivery,
     build_pipeline,
     build_source,
+    device_memory_of,
     require_topics,
     take_up_topics,
+    window_records,
     with_cache,
 )
+from streamer.app_tracing import tracing
 from streamer.app_trust import build_drift, shadowing
 from streamer.drift.baseline import baseline_json
 from streamer.drift.watch import DriftObserver
@@ -33,6 +36,7 @@ from streamer.engine.base import Classifier, ModelInfo
 from streamer.facets import LabelSet
 from streamer.memory import settle_memory
 from streamer.observe import Observer, Observers
+from streamer.page.live import PageOptions
 from streamer.reload import reloading
 from streamer.settings import Settings
 from streamer.telemetry.bundle import Telemetry
@@ -46,12 +50,13 @@ def serve(
     observers: Sequence[Observer],
     settings_path: Path | None,
     on_model: Callable[[ModelInfo], object] = lambda info: None,
+    on_page: Callable[[str], object] = lambda address: None,
 ) -> None:
     """Label records until `stop` is set: what `streamer run` and `streamer demo` both do.
 
-    `settings_path` is read again while running, None for never. `on_model` is told what was loaded, before the first
-    record is read. Raises UsageError for what the user can mend, FatalError or TransientError for what stopped the
-    work.
+    `settings_path` is read again while running, None for never. `on_page` is told where the live page is, then
+    `on_model` what was loaded, before the first record is read. Raises UsageError for what the user can mend,
+    FatalError or TransientError for what stopped the work.
     """
     topics = require_topics(settings, connection, known=())
     label_sets = settings.build_label_sets()
@@ -59,6 +64,7 @@ def serve(
     http = settings.http
     drift = build_drift(settings)
     with ExitStack() as running:
+        traces, tracer = running.enter_context(tracing(settings))
         telemetry = running.enter_context(
             Telemetry(
                 streams=streams,
@@ -68,10 +74,19 @@ def serve(
                 drift=None if drift is None else drift.drift,
                 drift_json=None if drift is None else partial(_drift_json, drift),
                 shadow=settings.shadow is not None,
+                page=_page_options(settings),
             )
         )
+        if telemetry.page_address is not None:
+            structlog.get_logger().info("live page", address=telemetry.page_address, show_text=settings.page.show_text)
+            on_page(telemetry.page_address)
         classifier = running.enter_context(_warm_model(settings, list(label_sets.values())))
-        telemetry.serving(classifier.describe(), list(label_sets.values()))
+        telemetry.serving(
+            classifier.describe(),
+            list(label_sets.values()),
+            window_records=window_records(settings, classifier),
+        )
+        telemetry.watch_device(device_memory_of(classifier.describe().device))
         on_model(classifier.describe())
         settle_memory()
         shadow = running.enter_context(
@@ -83,7 +98,7 @@ def serve(
                 observer=telemetry.observer,
             )
         )
-        watching = [shadow] if drift is None else [shadow, drift]
+        watching = [shadow, tracer] if drift is None else [shadow, tracer, drift]
         observer = Observers(telemetry.observer, *watching, *observers)
         source = build_source(settings, connection)
         delivery = build_delivery(settings, connection=connection, source=source, topics=topics, observer=observer)
@@ -106,8 +121,15 @@ def serve(
             label_sets=label_sets,
             observer=observer,
             reload=reload,
+            traces=traces,
         )
         pipeline.run(stop)
+
+
+def _page_options(settings: Settings) -> PageOptions | None:
+    """How the live page is shown, None for no page. Raises UsageError for a token that cannot be had."""
+    page = settings.page
+    return PageOptions(show_text=page.show_text, token=page.read_token()) if page.enabled else None
 
 
 def _drift_json(drift: DriftObserver) -> bytes:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import socket
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,9 +26,13 @@ from streamer.settings_env import Overrides
 from streamer.settings_errors import first_places, near, one_line
 from streamer.settings_files import read_mapping
 from streamer.settings_labels import LabelSetSettings
+from streamer.settings_page import HttpSettings as HttpSettings
+from streamer.settings_page import PageSettings
 from streamer.settings_parts import Part, SecretRef, Topic
+from streamer.settings_tracing import TracingSettings
 from streamer.settings_trust import DriftSettings, ShadowSettings
 from streamer.settings_trust import ModelSettings as ModelSettings
+from streamer.traces import TRACE_HEADERS
 
 EMBEDDED = "embedded"
 
@@ -37,7 +42,7 @@ class KafkaSettings(Part):
 
     bootstrap_servers: str = Field("localhost:9092", min_length=1, description="host:port,... or 'embedded'")
     group_id: str = Field("streamer", min_length=1)
-    properties: dict[str, str | int | float | bool | SecretRef] = Field(default_factory=dict)
+    properties: dict[str, str | int | float | bool | SecretRef] = Field(default_factory=dict, repr=False)
     auto_offset_reset: Literal["earliest", "latest"] = Field(
         "earliest", description="where a group without committed offsets starts"
     )
@@ -55,7 +60,8 @@ class KafkaSettings(Part):
 
     def client_properties(self) -> dict[str, str | int | float | bool]:
         """`properties` with secrets read; raises UsageError where one cannot be."""
-        return {key: v.read() if isinstance(v, SecretRef) else v for key, v in self.properties.items()}
+        named_by = "kafka.properties"
+        return {key: v.read(named_by) if isinstance(v, SecretRef) else v for key, v in self.properties.items()}
 
 
 class BatchingSettings(Part):
@@ -90,16 +96,6 @@ class LimitsSettings(Part):
         15.0, gt=0, description="exactly_once: after this, whether a transaction was committed is asked anew"
     )
     max_dead_letter_bytes: int = Field(900_000, ge=0, description="a larger input value is cut in its dead letter")
-
-
-class HttpSettings(Part):
-    """Health and metrics port: /healthz, /readyz, /metrics."""
-
-    enabled: bool = True
-    host: str = "127.0.0.1"
-    port: int = Field(9464, ge=0, le=65535, description="0: any free port")
-    stuck_after_s: float = Field(30.0, gt=0, description="unhealthy when the loop has not gone round for so long")
-    engine_stuck_after_s: float = Field(120.0, gt=0, description="unhealthy when a window takes longer")
 
 
 class ReloadSettings(Part):
@@ -174,6 +170,7 @@ class Settings(BaseSettings):
     batching: BatchingSettings = Field(default_factory=BatchingSettings)
     limits: LimitsSettings = Field(default_factory=LimitsSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
+    page: PageSettings = Field(default_factory=PageSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     reload: ReloadSettings = Field(default_factory=ReloadSettings)
     label_sets: dict[str, LabelSetSettings] = Field(default_factory=dict, min_length=1, validate_default=False)
@@ -183,6 +180,7 @@ class Settings(BaseSettings):
     streams: list[StreamSettings] = Field(min_length=1)
     drift: DriftSettings | None = Field(None, description="watch for drift; left out: not watched")
     shadow: ShadowSettings | None = Field(None, description="score a share beside the road; left out: none")
+    tracing: TracingSettings = Field(default_factory=TracingSettings)
     _calibrations: dict[str, CalibrationFile] = PrivateAttr(default_factory=dict)  # of label sets by name
 
     @classmethod
@@ -214,6 +212,7 @@ class Settings(BaseSettings):
             for topic in sorted(targets & set(inputs)):
                 raise ValueError(f"streams: '{stream.topic}' writes to '{topic}', which is an input topic: a loop")
         self._check_shadow(set(inputs))
+        self.page.check(self.http)
         if self.delivery == "exactly_once" and self.kafka.bootstrap_servers == EMBEDDED:
             raise ValueError("delivery: exactly_once needs real transactions, which the embedded broker lacks; "
                              "use at_least_once or a Kafka cluster")  # fmt: skip
@@ -256,7 +255,9 @@ class Settings(BaseSettings):
         return out
 
     def build_streams(self) -> tuple[Stream, ...]:
-        return tuple(stream.build() for stream in self.streams)
+        carried = TRACE_HEADERS if self.tracing.carry else frozenset()
+        built = [stream.build() for stream in self.streams]
+        return tuple(replace(one, pass_headers=one.pass_headers | carried) for one in built)
 
 
 def load_settings(path: Path, *, read: Callable[[Path], bytes] = Path.read_bytes, calibrated: bool = True) -> Settings:

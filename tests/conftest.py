@@ -37,14 +37,14 @@ CLUSTER_FILES = ("test_cluster.py", "test_faults.py", "test_transactional_sink.p
 
 
 class ByFixture(LoadScopeScheduling):  # type: ignore[misc]
-    """Tests that need three brokers go to one worker, those of a file on Kafka share what it sets up, others go
-    wherever there is room."""
+    """Tests that need three brokers go to one worker, those of a file on Kafka or with a browser share what it sets up,
+    others go wherever there is room."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
         if file.endswith(CLUSTER_FILES):
             return "cluster"
-        return file if "tests/kafka/" in file else nodeid
+        return file if "tests/kafka/" in file or file.endswith("test_browser.py") else nodeid
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFixture:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from streamer.app import Connection, build_classifier, require_topics, take_up_topics, with_cache
+from streamer.app import Connection, build_classifier, device_memory_of, require_topics, take_up_topics, with_cache
 from streamer.errors import UsageError
 from streamer.facets import Facet, Kind, Label, LabelSet
 from streamer.records import Document
@@ -79,3 +79,7 @@ def last_hits(model: ModelSettings) -> int | None:
     classifier.close()
     assert window is not None
     return None if window.facts.cache is None else window.facts.cache.hits
+
+
+def test_a_processor_has_no_device_memory() -> None:
+    assert device_memory_of("cpu")() == {}

@@ -145,8 +145,8 @@ def test_what_is_counted_of_a_stream_is_shown_and_is_a_baseline() -> None:
 
     def done(ended: Ended) -> bool:
         told["baseline"] = page(port, "/drift")
-        told["en"] = total(port, "drift_share", topic="in", aspect="language", value="en")
-        told["moods"] = total(port, "drift_share", topic="in", aspect="labels", facet="mood")
+        told["en"] = total(port, "drift_share_ratio", topic="in", aspect="language", value="en")
+        told["moods"] = total(port, "drift_share_ratio", topic="in", aspect="labels", facet="mood")
         counted = parse_baseline(told["baseline"], origin="/drift")
         return ended.published_records == len(TEXTS) and "in" in counted and counted["in"].records > 23
 

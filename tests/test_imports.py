@@ -21,13 +21,42 @@ ALLOWED: dict[str, set[str]] = {
     "streamer.engine": VOCABULARY,
     "streamer.transport": VOCABULARY,
     "streamer.telemetry": VOCABULARY
-    | {"streamer.observe", "streamer.engine.base", "streamer.transport.base", "streamer.drift.report"},
+    | {
+        "streamer.__version__",
+        "streamer.observe",
+        "streamer.engine.base",
+        "streamer.transport.base",
+        "streamer.traces",
+        "streamer.drift.report",
+    },
+    "streamer.telemetry.bundle": VOCABULARY
+    | {
+        "streamer.drift.report",
+        "streamer.engine.base",
+        "streamer.observe",
+        "streamer.page.access",
+        "streamer.page.live",
+        "streamer.page.routes",
+        "streamer.telemetry",
+    },
+    "streamer.page": VOCABULARY
+    | {
+        "streamer.__version__",
+        "streamer.dlq.codes",
+        "streamer.drift.report",
+        "streamer.engine.base",
+        "streamer.loopback",
+        "streamer.observe",
+        "streamer.telemetry.logs",
+    },
+    "streamer.loopback": set(),
     "streamer.drift.report": set(),
     "streamer.drift.language": set(),
     "streamer.drift.baseline": {"streamer.errors", "streamer.drift.report"},
     "streamer.drift.counts": VOCABULARY | {"streamer.drift.language", "streamer.drift.report"},
     "streamer.drift.watch": VOCABULARY
     | {"streamer.observe", "streamer.transport.base", "streamer.drift.counts", "streamer.drift.report"},
+    "streamer.traces": VOCABULARY | {"streamer.engine.base"},
     "streamer.shadow": VOCABULARY
     | {"streamer.decide", "streamer.engine.base", "streamer.events", "streamer.observe", "streamer.transport.base"},
     "streamer.settings_errors": set(),
@@ -44,10 +73,15 @@ ALLOWED: dict[str, set[str]] = {
         "streamer.settings_errors",
         "streamer.settings_files",
         "streamer.settings_labels",
+        "streamer.settings_page",
         "streamer.settings_parts",
+        "streamer.settings_tracing",
         "streamer.settings_trust",
+        "streamer.traces",
     },
+    "streamer.settings_page": {"streamer.errors", "streamer.loopback", "streamer.settings_parts"},
     "streamer.settings_trust": {"streamer.settings_parts"},
+    "streamer.settings_tracing": {"streamer.settings_parts"},
     "streamer.reload": VOCABULARY | {"streamer.settings"},
     "streamer.bounds": {"streamer.errors", "streamer.transport.kafka_range"},
     "streamer.dlq.codes": set(),
@@ -117,6 +151,7 @@ ALLOWED: dict[str, set[str]] = {
         "streamer.decide",
         "streamer.encode",
         "streamer.delivery",
+        "streamer.traces",
     },
 }
 
@@ -166,7 +201,8 @@ def test_only_its_owner_imports_a_heavy_library(module: str) -> None:
         "torch": ("streamer.engine.", "streamer.tuning.", "streamer.bench"),
         "transformers": ("streamer.engine.", "streamer.bench"),
         "prometheus_client": ("streamer.telemetry.prometheus",),
-        "starlette": ("streamer.telemetry.http",),
+        "opentelemetry": ("streamer.telemetry.tracing",),
+        "starlette": ("streamer.telemetry.http", "streamer.page."),
         "uvicorn": ("streamer.telemetry.http",),
     }
     for name in imported(MODULES[module]):
@@ -185,6 +221,7 @@ def test_only_its_owner_imports_a_heavy_library(module: str) -> None:
         ("streamer.transport.kafka_sink", "torch"),
         ("streamer.transport.embedded", "torch"),
         ("streamer.pipeline", "torch"),
+        ("streamer.serving", "opentelemetry"),
         ("streamer.pipeline", "confluent_kafka"),
         ("streamer.transport.kafka_range", "torch"),
         ("streamer.bounds", "confluent_kafka"),

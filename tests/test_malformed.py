@@ -28,6 +28,7 @@ from streamer.observe import Observer
 from streamer.pipeline import Pipeline
 from streamer.records import Envelope, Position, Stream, Verdict
 from streamer.settings import build_model_settings
+from streamer.traces import NO_TRACES
 from streamer.transactions import ExactlyOnce
 from streamer.transport.memory import MemorySink, MemorySource
 from streamer.transport.memory_broker import MemoryBroker, Stored
@@ -112,6 +113,7 @@ class Road:
             encoder=Encoder(model=classifier.describe(), max_dead_letter_bytes=MAX_DEAD_LETTER_BYTES),
             streams=streams,
             observer=watch,
+            traces=NO_TRACES,
             reload=lambda: None,
             poll_records=16,
             window_s=0.25,

@@ -141,7 +141,7 @@ class Reference:
         from gliclass import GLiClassModel, ZeroShotClassificationPipeline
 
         with _quiet_transformers():
-            model = GLiClassModel.from_pretrained(directory)
+            model = GLiClassModel.from_pretrained(directory, use_safetensors=True)
             self._pipeline = ZeroShotClassificationPipeline(model, str(directory), device=device, progress_bar=False)
 
     def label(self, texts: Sequence[str], label_set: LabelSet) -> None:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Mapping, Sequence
-from threading import Event
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -26,18 +25,23 @@ MOOD_STYLE = {"positive": "green", "negative": "red", "neutral": "yellow"}
 
 
 class DemoObserver(Observer):
-    """Counts, compares with the gold labels, and asks the loop to stop when every record has ended.
+    """Counts, compares with the gold labels, and calls `on_end` when every record has ended.
 
     `topics` maps an input topic to the name it is shown by; `gold` is record id -> facet -> label.
     """
 
     def __init__(
-        self, *, expected: int, topics: Mapping[str, str], gold: Mapping[str, Mapping[str, str]], stop: Event
+        self,
+        *,
+        expected: int,
+        topics: Mapping[str, str],
+        gold: Mapping[str, Mapping[str, str]],
+        on_end: Callable[[], object],
     ) -> None:
         self._expected = expected
         self._topics = topics
         self._gold = gold
-        self._stop = stop
+        self._on_end = on_end
         self._recent: deque[Envelope[Verdict]] = deque(maxlen=ROWS)
         self._agreed: dict[str, list[bool]] = defaultdict(list)
         self._shares: dict[str, Counter[str]] = defaultdict(Counter)
@@ -78,7 +82,7 @@ class DemoObserver(Observer):
     def _end_when_all(self) -> None:
         if self.published_records + self.dead_lettered_records >= self._expected:
             self._ended = time.monotonic()
-            self._stop.set()
+            self._on_end()
 
     @property
     def seconds(self) -> float:

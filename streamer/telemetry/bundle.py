@@ -7,7 +7,7 @@ know: the loop, settings.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 
@@ -15,6 +15,9 @@ from streamer.drift.report import StreamDrift
 from streamer.engine.base import ModelInfo
 from streamer.facets import LabelSet
 from streamer.observe import Observer, Observers
+from streamer.page.access import Access
+from streamer.page.live import LivePage, PageOptions
+from streamer.page.routes import PageRoutes
 from streamer.records import Stream
 from streamer.telemetry.health import Health
 from streamer.telemetry.http import TelemetryServer
@@ -29,7 +32,8 @@ class Telemetry:
     """Listens and watches from `with` on; `address` is host and port to listen on, None for none.
 
     `drift` gives the streams lately, `drift_json` what `/drift` answers: None where drift is not watched. `shadow`:
-    whether there is one. Entering raises UsageError when the address cannot be had. See Health for the two limits.
+    whether there is one. `page`: how the live page is shown, None for none; without an address there is none either.
+    Entering raises UsageError when the address cannot be had. See Health for the two limits.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class Telemetry:
         drift: Callable[[], Sequence[StreamDrift]] | None,
         drift_json: Callable[[], bytes] | None,
         shadow: bool,
+        page: PageOptions | None,
     ) -> None:
         health = Health(clock=time.monotonic, stuck_after_s=stuck_after_s, engine_stuck_after_s=engine_stuck_after_s)
         self._metrics = PrometheusObserver(
@@ -52,23 +57,66 @@ class Telemetry:
             shadow=shadow,
         )
         self._watchdog = Watchdog(health=health, clock=time.monotonic, interval_s=_WATCHDOG_INTERVAL_S)
-        self._server = None
+        self._server = self._page = routes = None
+        watching: list[Observer] = [self._metrics, health, LogObserver(clock=time.monotonic)]
+        if address is not None and page is not None:
+            self._page = self._live_page(page, streams, health, drift)
+            routes = PageRoutes(self._page, access=Access(token=page.token, host=address[0]))
+            watching.append(self._page.observer)
         if address is not None:
-            host, port = address
             self._server = TelemetryServer(
-                host=host, port=port, health=health, metrics=self._metrics, drift_json=drift_json
+                host=address[0],
+                port=address[1],
+                health=health,
+                metrics=self._metrics,
+                drift_json=drift_json,
+                page=routes,
             )
-        self.observer: Observer = Observers(self._metrics, health, LogObserver(clock=time.monotonic))
+        self.observer: Observer = Observers(*watching)
         self._running = ExitStack()
 
-    def serving(self, model: ModelInfo, label_sets: Collection[LabelSet]) -> None:
-        """What the loop begins with; later label sets come by `Observer.reloaded`."""
+    def _live_page(
+        self,
+        options: PageOptions,
+        streams: Sequence[Stream],
+        health: Health,
+        drift: Callable[[], Sequence[StreamDrift]] | None,
+    ) -> LivePage:
+        return LivePage(
+            show_text=options.show_text,
+            streams=streams,
+            values=self._metrics.values,
+            alive=lambda: health.alive()["reasons"],
+            ready=lambda: health.ready()["reasons"],
+            drift=drift,
+            clock=time.monotonic,
+            wall_clock=time.time,
+        )
+
+    def serving(self, model: ModelInfo, label_sets: Collection[LabelSet], *, window_records: int) -> None:
+        """What the loop begins with, and the most that a window holds; later label sets come by `Observer.reloaded`."""
         self._metrics.serving(model, label_sets)
+        if self._page is not None:
+            self._page.serving(model, label_sets, window_records=window_records)
+
+    @property
+    def page_address(self) -> str | None:
+        """Where a browser of this machine finds the live page, once listening; None where there is none."""
+        if self._page is None or self._server is None:
+            return None
+        return self._server.address
+
+    def watch_device(self, memory: Callable[[], Mapping[str, int]]) -> None:
+        """`memory` gives bytes of the model's device by state: used, reserved, total; on the thread of a scrape."""
+        self._metrics.watch_device(memory)
 
     def __enter__(self) -> Telemetry:
         if self._server is not None:
             self._server.start()
             self._running.callback(self._server.stop)
+        if self._page is not None:
+            self._page.start()
+            self._running.callback(self._page.stop)  # before the server's: browsers are let go first
         self._watchdog.start()
         self._running.callback(self._watchdog.stop)
         return self

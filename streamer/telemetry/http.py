@@ -1,8 +1,8 @@
 """Health and metrics over HTTP, from a thread of the same process.
 
 Enters: GET and HEAD requests. Leaves: `/healthz` and `/readyz` (JSON; 200 or 503), `/metrics` (text for Prometheus),
-`/drift` (JSON, where drift is watched), `/` (JSON index). Nothing can be changed from here and no request body is read.
-Must not know: the loop, settings.
+`/drift` (JSON, where drift is watched), `/` (JSON index; the live page for whoever takes HTML, where there is one).
+Nothing can be changed from here and no request body is read. Must not know: the loop, settings.
 
 The thread runs uvicorn on an event loop of its own, so a slow scrape or a stuck client never holds up the loop.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import uvicorn
@@ -20,15 +20,18 @@ from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from streamer.errors import UsageError
 from streamer.telemetry.health import Health, Report
+from streamer.telemetry.http_deadline import asking_within
 
 _MAX_REQUEST_HEAD_BYTES = 16 * 1024
 _MAX_CONNECTIONS = 256  # with more of them open, requests are answered 503
+_HEAD_S = 10  # a connection that has asked nothing for so long is closed
 _KEEP_ALIVE_S = 5
+_EVERY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104 - recognised, not listened on
 _SHUTDOWN_S = 1  # a response still under way at shutdown is cut off after this
 
 
@@ -39,6 +42,18 @@ class Metrics(Protocol):
     def content_type(self) -> str: ...
 
     def render(self) -> bytes: ...
+
+
+class Page(Protocol):
+    """A page for people, beside what programs ask for; called on the server's thread."""
+
+    @property
+    def routes(self) -> Sequence[BaseRoute]: ...
+
+    def wanted(self, request: Request) -> bool:
+        """Whether this request for `/` is for the page."""
+
+    async def front(self, request: Request) -> Response: ...
 
 
 class _SafeHeaders:
@@ -58,7 +73,7 @@ class _SafeHeaders:
         await self._app(scope, receive, send_with_headers)
 
 
-def _app(health: Health, metrics: Metrics, drift_json: Callable[[], bytes] | None) -> Starlette:
+def _app(health: Health, metrics: Metrics, drift_json: Callable[[], bytes] | None, page: Page | None) -> Starlette:
     # all endpoints are quick reads of memory: async, to need no pool of threads
     def answer(report: Report) -> Response:
         return JSONResponse(report, status_code=200 if report["ok"] else 503)
@@ -73,6 +88,8 @@ def _app(health: Health, metrics: Metrics, drift_json: Callable[[], bytes] | Non
         return Response(metrics.render(), headers={"Content-Type": metrics.content_type})
 
     async def index(request: Request) -> Response:
+        if page is not None and page.wanted(request):
+            return await page.front(request)
         return JSONResponse({"service": "streamer", "endpoints": list(endpoints)[1:]})
 
     endpoints = {"/": index, "/healthz": healthz, "/readyz": readyz, "/metrics": scrape}
@@ -84,26 +101,36 @@ def _app(health: Health, metrics: Metrics, drift_json: Callable[[], bytes] | Non
 
         endpoints["/drift"] = drift
     return Starlette(
-        routes=[Route(path, endpoint, methods=["GET"]) for path, endpoint in endpoints.items()],
+        routes=[
+            *(Route(path, endpoint, methods=["GET"]) for path, endpoint in endpoints.items()),
+            *(() if page is None else page.routes),
+        ],
         middleware=[Middleware(_SafeHeaders)],
     )
 
 
 class TelemetryServer:
-    """Serves `health`, `metrics` and `drift_json` (None: no such page) on `host`:`port` from `start` to `stop`; port 0
-    takes a free one."""
+    """Serves `health`, `metrics`, `drift_json` and `page` (None: nothing of the kind) on `host`:`port` from `start` to
+    `stop`; port 0 takes a free one."""
 
     def __init__(
-        self, *, host: str, port: int, health: Health, metrics: Metrics, drift_json: Callable[[], bytes] | None
+        self,
+        *,
+        host: str,
+        port: int,
+        health: Health,
+        metrics: Metrics,
+        drift_json: Callable[[], bytes] | None,
+        page: Page | None,
     ) -> None:
         self._host = host
         self._port = port
         # own sockets, own thread, no configuration of logging, and (off the main thread) no signal handlers
         self._server = uvicorn.Server(
             uvicorn.Config(
-                _app(health, metrics, drift_json),
+                _app(health, metrics, drift_json, page),
                 loop="asyncio",
-                http="h11",
+                http=asking_within(_HEAD_S),
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -123,6 +150,12 @@ class TelemetryServer:
     def port(self) -> int:
         """The port listened on; before `start`, the one asked for."""
         return self._port
+
+    @property
+    def address(self) -> str:
+        """Where a browser of this machine finds it."""
+        host = "localhost" if self._host in _EVERY_ADDRESS else self._host
+        return f"http://[{host}]:{self._port}/" if ":" in host else f"http://{host}:{self._port}/"
 
     def start(self) -> None:
         """Listen and return; requests are taken from now on. UsageError when the address cannot be had."""

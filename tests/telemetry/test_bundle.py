@@ -13,13 +13,16 @@ from structlog.testing import capture_logs
 from streamer.engine.base import ModelInfo
 from streamer.errors import UsageError
 from streamer.facets import LabelSet
+from streamer.page.live import PageOptions
 from streamer.records import Stream
 from streamer.telemetry.bundle import Telemetry
 
 MODEL = ModelInfo(name="small", revision="abc123", device="cpu", dtype="float32", window_tokens=512)
 
 
-def telemetry(streams: tuple[Stream, ...], address: tuple[str, int] | None) -> Telemetry:
+def telemetry(
+    streams: tuple[Stream, ...], address: tuple[str, int] | None, page: PageOptions | None = None
+) -> Telemetry:
     return Telemetry(
         streams=streams,
         address=address,
@@ -28,6 +31,7 @@ def telemetry(streams: tuple[Stream, ...], address: tuple[str, int] | None) -> T
         drift=None,
         drift_json=None,
         shadow=False,
+        page=page,
     )
 
 
@@ -43,7 +47,7 @@ def test_the_loop_is_seen_from_outside(streams: tuple[Stream, ...], label_set: L
         port = one.getsockname()[1]
     before = threading.active_count()
     with telemetry(streams, ("127.0.0.1", port)) as all_of_it, capture_logs() as lines:
-        all_of_it.serving(MODEL, [label_set])
+        all_of_it.serving(MODEL, [label_set], window_records=128)
         observer = all_of_it.observer
         observer.started()
         observer.beat("poll")
@@ -68,6 +72,22 @@ def test_without_an_address_only_the_watchdog_runs(streams: tuple[Stream, ...]) 
     with telemetry(streams, None):
         assert threading.active_count() == before + 1
     assert threading.active_count() == before
+
+
+def test_the_page_lives_as_long_as_the_context(streams: tuple[Stream, ...]) -> None:
+    before = threading.active_count()
+    shown = PageOptions(show_text=False, token=None)
+    with telemetry(streams, ("127.0.0.1", 0), shown) as all_of_it:
+        assert "live-page" in {thread.name for thread in threading.enumerate()}
+        request = urllib.request.Request(str(all_of_it.page_address), headers={"Accept": "text/html"})  # noqa: S310
+        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+            assert answer.headers["Content-Type"].startswith("text/html")
+    assert threading.active_count() == before
+    with telemetry(streams, ("127.0.0.1", 0)) as all_of_it:
+        assert all_of_it.page_address is None
+        assert "live-page" not in {thread.name for thread in threading.enumerate()}
+    with telemetry(streams, None, shown) as all_of_it:
+        assert all_of_it.page_address is None
 
 
 def test_a_port_in_use_leaves_nothing_running(streams: tuple[Stream, ...]) -> None:

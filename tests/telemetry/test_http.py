@@ -45,7 +45,7 @@ def metrics(streams: tuple[Stream, ...]) -> PrometheusObserver:
 
 
 def make_server(health: Health, metrics: PrometheusObserver, port: int = 0) -> TelemetryServer:
-    return TelemetryServer(host="127.0.0.1", port=port, health=health, metrics=metrics, drift_json=None)
+    return TelemetryServer(host="127.0.0.1", port=port, health=health, metrics=metrics, drift_json=None, page=None)
 
 
 @pytest.fixture
@@ -101,6 +101,14 @@ def test_index_names_the_endpoints(server: TelemetryServer) -> None:
     assert all(ask(server, path).status in (200, 503) for path in index["endpoints"])
 
 
+def test_without_a_page_browsers_get_the_index_too(server: TelemetryServer) -> None:
+    request = Request(f"http://127.0.0.1:{server.port}/", headers={"Accept": "text/html"})
+    with urlopen(request, timeout=10) as answer:  # noqa: S310
+        assert json.loads(answer.read())["service"] == "streamer"
+    for path in ("/page/events", "/page/page.js"):
+        assert ask(server, path).status == 404
+
+
 @pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/metrics", "/nothing/here"])
 def test_answers_are_neither_cached_nor_sniffed(server: TelemetryServer, path: str) -> None:
     answer = ask(server, path)
@@ -140,7 +148,7 @@ def test_a_port_in_use_is_one_clear_line(server: TelemetryServer, health: Health
 
 def test_a_host_that_is_not_ours_is_one_clear_line(health: Health, metrics: PrometheusObserver) -> None:
     with pytest.raises(UsageError, match=r"192\.0\.2\.1:0"):
-        TelemetryServer(host="192.0.2.1", port=0, health=health, metrics=metrics, drift_json=None).start()
+        TelemetryServer(host="192.0.2.1", port=0, health=health, metrics=metrics, drift_json=None, page=None).start()
 
 
 def test_stop_is_quick_and_frees_the_port(health: Health, metrics: PrometheusObserver) -> None:
