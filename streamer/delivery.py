@@ -179,8 +179,9 @@ class AtLeastOnce:
     def _finish(self) -> None:
         """Count what was acknowledged since the last time: together, for that is many records at a time."""
         ended, self._ended = self._ended, []
+        finish = self._offsets.finish
         for envelope, _ in ended:
-            self._offsets.finish(envelope.position, envelope.epoch)
+            finish(envelope.position, envelope.epoch)
         tell_ended(self._observer, ended)
 
     def refused(self) -> list[Envelope[Reject]]:
