@@ -108,7 +108,17 @@ def _labels(facet: Facet, logits: Matrix, scores: Matrix) -> list[tuple[str, ...
         alone = [(name,) for name in names]
         # of the logits, for rounding makes equals
         return [alone[column] for column in logits.argmax(axis=1).tolist()]
-    return [tuple(compress(names, row)) for row in (scores >= facet.threshold).tolist()]
+    given = scores >= facet.threshold
+    # few combinations come again and again; their bits find them (numpy strips the same zeros of the same bits)
+    bits = np.packbits(given, axis=1)
+    combinations: dict[bytes, tuple[str, ...]] = {}
+    labels = []
+    for row, key in enumerate(bits.view(f"S{bits.shape[1]}")[:, 0].tolist()):
+        combination = combinations.get(key)
+        if combination is None:
+            combination = combinations[key] = tuple(compress(names, given[row].tolist()))
+        labels.append(combination)
+    return labels
 
 
 def holds(route: Route, facet: FacetVerdict) -> bool:

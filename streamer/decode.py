@@ -41,7 +41,7 @@ class Decoder:
             return text
         if stream.parse_json and stream.pass_payload and _too_deep_to_pass(value):
             return Reject("too_deep", f"nested {MOST_NESTED} deep: pass_payload would put it out of a reader's reach")
-        return Document(text, self._label_sets[stream.label_set])
+        return tuple.__new__(Document, (text, self._label_sets[stream.label_set]))
 
 
 def _pointers(stream: Stream) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -75,12 +75,12 @@ def _json_text(value: bytes, pointers: tuple[tuple[str, tuple[str, ...]], ...]) 
             continue
         if not isinstance(here, str):
             return Reject("text_not_string", f"{pointer} holds {_kind(here)}, not a string")
-        if here.strip():
+        if here and not here.isspace():
             found.append(here)
     if not found:
         places = ", ".join(pointer or "the whole value" for pointer, _ in pointers)
         return Reject("no_text", f"no text at {places}")
-    return "\n".join(found)
+    return "\n".join(found) if len(found) > 1 else found[0]
 
 
 def _too_deep_to_pass(value: bytes) -> bool:

@@ -139,9 +139,19 @@ class AtLeastOnce:
             self._put(envelope, messages)
 
     def _put(self, envelope: Envelope[object], messages: Sequence[Outbound]) -> None:
+        if len(messages) == 1:
+            self._sink.send(messages[0], partial(self._on_only_delivered, envelope, messages[0]))
+            return
         record = _Sent(envelope, len(messages))
         for message in messages:
             self._sink.send(message, partial(self._on_delivered, record, message))
+
+    def _on_only_delivered(self, envelope: Envelope[object], message: Outbound, outcome: DeliveryOutcome) -> None:
+        """The end of nearly every record, and so as short as can be."""
+        if outcome is None:
+            self._ended.append((envelope, message.dead_letter))
+        else:
+            self._on_delivered(_Sent(envelope, 1), message, outcome)
 
     def _on_delivered(self, record: _Sent, message: Outbound, outcome: DeliveryOutcome) -> None:
         """Runs inside the sink, which must not be raised through: a failure is kept for the loop."""
@@ -169,8 +179,9 @@ class AtLeastOnce:
     def _finish(self) -> None:
         """Count what was acknowledged since the last time: together, for that is many records at a time."""
         ended, self._ended = self._ended, []
+        finish = self._offsets.finish
         for envelope, _ in ended:
-            self._offsets.finish(envelope.position, envelope.epoch)
+            finish(envelope.position, envelope.epoch)
         tell_ended(self._observer, ended)
 
     def refused(self) -> list[Envelope[Reject]]:

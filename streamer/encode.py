@@ -49,6 +49,7 @@ class Encoder:
                 topic=stream.topic, label_set=decided.label_set, after=after
             )
         out = []
+        keep = stream.keep_timestamp
         passing = stream.pass_payload and stream.parse_json
         events = writer.write(envelopes, decided, now_ms)
         for row, (envelope, event, routes) in enumerate(zip(envelopes, events, decided.routes, strict=True)):
@@ -61,7 +62,8 @@ class Encoder:
             if headers:
                 headers = _passed(stream, headers)
             to = routes[0] if routes else stream.output
-            out.append((Outbound(to, key, event, headers, timestamp_ms if stream.keep_timestamp else None, False),))
+            stamp_ms = timestamp_ms if keep else None
+            out.append((tuple.__new__(Outbound, (to, key, event, headers, stamp_ms, False)),))
         return out
 
     def _of_all(self, label_set: LabelSet) -> dict[str, Any]:

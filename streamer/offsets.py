@@ -61,16 +61,17 @@ class Offsets:
         ledger = self._ledgers.get(position[:2])
         if ledger is None or ledger.epoch != epoch:
             return
-        order, finished, offset = ledger.order, ledger.finished, position.offset
+        order, finished, offset = ledger.order, ledger.finished, position[2]
         if not order or order[0] != offset:
             finished.add(offset)
             return
         order.popleft()
-        ledger.passed += 1
-        while order and order[0] in finished:
+        passed = 1
+        while finished and order and order[0] in finished:
             offset = order.popleft()
             finished.discard(offset)
-            ledger.passed += 1
+            passed += 1
+        ledger.passed += passed
         ledger.next_offset = offset + 1
 
     def committable(self) -> dict[Partition, int]:

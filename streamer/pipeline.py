@@ -181,11 +181,12 @@ class Pipeline:
     def _decode(self, envelopes: Sequence[Envelope[None]]) -> None:
         began = self._clock()
         refused = self._delivery.start(envelopes)
+        decode, add = self._decoder.decode, self._gather.add
         for envelope in envelopes:
-            decoded = refused.get(envelope.position) or self._decoder.decode(envelope)
-            self._gather.add(envelope.replace(decoded), began)
+            decoded = (refused.get(envelope.position) if refused else None) or decode(envelope)
+            add(envelope.replace(decoded), began)
         self._observer.stage("decode", self._clock() - began, len(envelopes))
-        for topic, records in Counter(envelope.position.topic for envelope in envelopes).items():
+        for topic, records in Counter([envelope.position.topic for envelope in envelopes]).items():
             self._observer.consumed(topic, records)
 
     def _throttle(self) -> None:
@@ -247,17 +248,19 @@ class Pipeline:
     def _hand_out(self, envelopes: Sequence[Envelope[Document | Reject]], result: WindowScores | None) -> None:
         """Decide, encode and send a window in its order; work of partitions no longer held is dropped."""
         answers = iter(() if result is None else result.scores)
+        holds, send = self._delivery.holds, self._delivery.send
         held: list[_Scored] = []
         for envelope in envelopes:
-            answer = envelope.payload if isinstance(envelope.payload, Reject) else next(answers)
-            if self._delivery.holds(envelope):
+            payload = envelope.payload
+            answer = payload if isinstance(payload, Reject) else next(answers)
+            if holds(envelope):
                 held.append((envelope, answer))
         for first in range(0, len(held), HAND_OUT_RECORDS):
             part = held[first : first + HAND_OUT_RECORDS]
             messages = self._messages(part)
             began = self._clock()
             for (envelope, _), outbound in zip(part, messages, strict=True):
-                self._delivery.send(envelope, outbound)
+                send(envelope, outbound)
             self._observer.stage("send", self._clock() - began, len(part))
 
     def _messages(self, part: Sequence[_Scored]) -> list[Sequence[Outbound]]:
@@ -265,12 +268,18 @@ class Pipeline:
         now_ms = time.time_ns() // 1_000_000
         messages: list[Sequence[Outbound]] = [()] * len(part)
         alike: dict[tuple[str, int], list[int]] = {}
+        topic, label_set = "", None
         for at, (envelope, answer) in enumerate(part):
             if isinstance(answer, Reject):
                 messages[at] = self._dead_letter(envelope.replace(answer))
-            else:
-                label_set = cast(Document, envelope.payload).label_set
-                alike.setdefault((envelope.position.topic, id(label_set)), []).append(at)
+                continue
+            document = envelope.payload
+            assert isinstance(document, Document)
+            # seldom: many in a row are alike
+            if document.label_set is not label_set or envelope.position.topic != topic:
+                topic, label_set = envelope.position.topic, document.label_set
+                places = alike.setdefault((topic, id(label_set)), [])
+            places.append(at)
         for places in alike.values():
             for at, message in zip(places, self._events([part[at] for at in places], now_ms), strict=True):
                 messages[at] = message
@@ -279,9 +288,9 @@ class Pipeline:
     def _events(self, scored: Sequence[_Scored], now_ms: int) -> Sequence[Sequence[Outbound]]:
         """Decide and encode records of one stream and label set."""
         began = self._clock()
-        envelopes = [cast("Envelope[Document]", envelope) for envelope, _ in scored]
+        envelopes = cast("list[Envelope[Document]]", [envelope for envelope, _ in scored])
         first = envelopes[0]
-        decided = decide_alike(first.payload.label_set, [cast(Scores, answer) for _, answer in scored])
+        decided = decide_alike(first.payload.label_set, cast("list[Scores]", [answer for _, answer in scored]))
         encoding = self._clock()
         leaving = self._traces.leaving(envelopes)
         events = self._encoder.window(self._streams[first.position.topic], leaving, decided, now_ms)

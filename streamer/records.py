@@ -4,6 +4,7 @@ Position travels, payload changes: every stop takes an Envelope and hands on `en
 Must not know: Kafka clients, models, settings.
 
 What is made anew for every record is a named tuple: as unchangeable as a frozen dataclass, made in a fifth of the time.
+On the road itself it is made by `tuple.__new__`, without the call in between that checks the names: in half of that.
 """
 
 from __future__ import annotations
@@ -175,4 +176,4 @@ class Envelope(NamedTuple, Generic[P_co]):
 
     def replace(self, payload: Q) -> Envelope[Q]:
         """The same record with another payload."""
-        return Envelope(self.position, self.epoch, self.key, self.headers, self.timestamp_ms, self.value, payload)
+        return tuple.__new__(Envelope, (*self[:6], payload))

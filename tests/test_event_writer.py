@@ -1,6 +1,9 @@
-"""Events written many at a time are, byte for byte, those written one at a time."""
+"""Events written many at a time say what those written one at a time say, in the same order."""
 
 from __future__ import annotations
+
+import json
+from typing import Any
 
 import numpy as np
 import orjson
@@ -11,7 +14,7 @@ from streamer.decide import decide_alike
 from streamer.encode import Encoder
 from streamer.engine.base import ModelInfo
 from streamer.facets import Facet, Kind, Label, LabelSet, Route
-from streamer.records import Decided, Envelope, FacetColumns, Headers, Position, Scores, Stream
+from streamer.records import Decided, Envelope, FacetColumns, Headers, Outbound, Position, Scores, Stream
 
 NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
 FACETS = st.lists(
@@ -88,9 +91,13 @@ def test_a_window_is_written_as_each_record_alone(
     plain = [
         encoder.events(stream, envelope.replace(decided.verdict(row)), 1800) for row, envelope in enumerate(envelopes)
     ]
-    assert encoder.window(stream, envelopes, decided, 1800) == plain
-    for message in (message for messages in plain for message in messages):
-        orjson.loads(message.value or b"")
+    written = encoder.window(stream, envelopes, decided, 1800)
+    assert [list(map(_read, messages)) for messages in written] == [list(map(_read, messages)) for messages in plain]
+
+
+def _read(message: Outbound) -> tuple[Any, ...]:
+    """All of a message; members of its event in their order, numbers as they are read."""
+    return message._replace(value=None), json.loads(message.value or b"", object_pairs_hook=list)
 
 
 def test_every_score_is_written_as_a_json_library_does() -> None:
@@ -103,6 +110,7 @@ def test_every_score_is_written_as_a_json_library_does() -> None:
     stream = make_stream("in", pass_payload=False, all_scores=True, keep_timestamp=True)
     envelopes = [make_envelope("in", row % 9, (), None) for row in range(rows)]
     events = encoder.window(stream, envelopes, decided, 1800)
+    assert {len((one.value or b"").partition(b'"a":')[2].partition(b"}")[0]) for (one,) in events} == {len("0.0000")}
     found = [orjson.loads(one.value or b"")["facets"]["f"]["scores"]["a"] for (one,) in events]
     assert found == steps[:, 0].tolist()
 

@@ -20,6 +20,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from streamer.engine.linear import padded_rows
+
 # the kernel behind scaled_dot_product_attention on a CPU; called by its name it also returns the log-sum-exp
 _attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
 
@@ -86,6 +88,7 @@ class FlatKernels(Protocol):
         """Tokens attend to the tokens of their sequence; a query to those tokens and to itself.
 
         qkv: (tokens + queries, 3 * hidden), query, key and value side by side. Returns (tokens + queries, hidden).
+        Rows behind those, which `in_usual_size` may have put there, mean nothing and are as many in the answer.
         Tokens more than `reach` apart do not see each other (None: all do).
         """
 
@@ -96,6 +99,9 @@ class FlatKernels(Protocol):
 
         query (wanted, hidden), key_value (tokens, 2 * hidden). Returns (wanted, hidden).
         """
+
+    def in_usual_size(self, rows: Tensor) -> Tensor:
+        """(rows, ...) -> (rows or more, ...): zeros behind, where the device does better with few sizes."""
 
     def means(self, states: Tensor, batch: FlatBatch) -> Tensor:
         """Mean of each sequence's tokens: (tokens + queries, hidden) -> (sequences, hidden), float32."""
@@ -149,6 +155,7 @@ class RunKernels:
 
     def attend(self, qkv: Tensor, batch: FlatBatch, heads: int, *, reach: int | None = None) -> Tensor:
         out = qkv.new_empty(qkv.shape[0], qkv.shape[1] // 3)
+        out[batch.tokens + batch.queries :] = 0
         tokens, queries = qkv[: batch.tokens], qkv[batch.tokens :]
         of_tokens, of_queries = out[: batch.tokens], out[batch.tokens :]
         for run in batch.runs:
@@ -166,6 +173,7 @@ class RunKernels:
         self, query: Tensor, key_value: Tensor, wanted: Wanted, heads: int, *, reach: int | None = None
     ) -> Tensor:
         out = torch.empty_like(query)
+        out[wanted.batch.queries :] = 0
         for run in wanted.batch.runs:
             if not run.queries:  # the kernel divides by their number
                 continue
@@ -177,6 +185,9 @@ class RunKernels:
             mixed, _ = _attention(asked, key, value, attn_mask=mask)
             run.of_queries(out).copy_(mixed.transpose(1, 2).flatten(2))
         return out
+
+    def in_usual_size(self, rows: Tensor) -> Tensor:
+        return padded_rows(rows)
 
     def means(self, states: Tensor, batch: FlatBatch) -> Tensor:
         return torch.cat([run.of_tokens(states).mean(1, dtype=torch.float32) for run in batch.runs])

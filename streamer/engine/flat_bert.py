@@ -28,6 +28,7 @@ class FlatBert:
     """The layers of an encoder; the module itself is no longer needed but for its embeddings."""
 
     def __init__(self, encoder: Encoder, kernels: FlatKernels) -> None:
+        self._kernels = kernels
         self._embeddings = encoder.embeddings
         activation = str(encoder.config.hidden_act)
         self._layers = [_Layer(cast(BertLayer, layer), activation, kernels) for layer in encoder.encoder.layer]
@@ -39,17 +40,18 @@ class FlatBert:
 
     def states(self, embedded: Tensor, batch: FlatBatch) -> Tensor:
         """All layers over all tokens and queries: (tokens + queries, hidden) -> the same."""
-        states = embedded
+        states = self._kernels.in_usual_size(embedded)
         for layer in self._layers:
             states = layer(states, batch)
-        return states
+        return states[: len(embedded)]
 
     def wanted_states(self, words: Tensor, positions: Tensor, batch: FlatBatch, wanted: Wanted) -> Tensor:
         """Embedded words (tokens, hidden), positions (tokens,) -> last states of the wanted tokens (wanted, hidden).
 
         No queries in the batch.
         """
-        states = self._in_place(words, positions)
+        in_usual_size = self._kernels.in_usual_size
+        states = self._in_place(in_usual_size(words), in_usual_size(positions))
         for layer in self._layers[:-1]:
             states = layer(states, batch)
         return self._last(states, wanted)
@@ -93,9 +95,9 @@ class _LastLayer:
         self._key_value = side_by_side((own.key, own.value))
 
     def __call__(self, states: Tensor, wanted: Wanted) -> Tensor:
-        asking = states[wanted.index]
+        asking = self._kernels.in_usual_size(states[wanted.index])
         attended = self._kernels.attend_from(self._query(asking), self._key_value(states), wanted, self._rest.heads)
-        return self._rest.after_attention(attended, asking)
+        return self._rest.after_attention(attended, asking)[: len(wanted.index)]
 
 
 def side_by_side(parts: Sequence[nn.Linear]) -> Projection:

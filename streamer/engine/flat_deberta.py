@@ -21,7 +21,7 @@ from transformers.models.deberta_v2.modeling_deberta_v2 import DebertaV2Layer
 from streamer.engine.deberta import DistancePlaces, by_distance, scores_at_a_time
 from streamer.engine.flat import FlatBatch, Run, Wanted
 from streamer.engine.flat_bert import activated, side_by_side
-from streamer.engine.linear import projection
+from streamer.engine.linear import padded_rows, projection
 
 
 class FlatDeberta:
@@ -43,12 +43,13 @@ class FlatDeberta:
         `positions` are of no use here: only distances count. No queries in the batch.
         """
         rising = [self._places.rising(run.tokens, words.device) for run in batch.runs]
-        states = self._norm(words)
+        states = self._norm(padded_rows(words))
         for layer in self._layers[:-1]:
             states = layer.after_attention(layer.attend(states, batch, rising), states)
         last = self._layers[-1]
         attended = last.attend(states, batch, rising)
-        return last.after_attention(attended[wanted.index], states[wanted.index])
+        index = padded_rows(wanted.index)
+        return last.after_attention(attended[index], states[index])[: len(wanted.index)]
 
 
 class _Layer:
@@ -72,6 +73,7 @@ class _Layer:
         """(tokens, hidden) -> the same shape; `rising` are the places of each run's distances."""
         qkv = self._qkv(states)
         out = torch.empty_like(states)
+        out[batch.tokens :] = 0
         for run, places in zip(batch.runs, rising, strict=True):
             keys, queries = self._position_keys[places.flip(0)], self._position_queries[places]
             step = scores_at_a_time(states.device, self._heads * run.tokens * len(places))

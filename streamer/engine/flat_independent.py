@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from streamer.engine.flat import FlatBatch, FlatKernels, flat_batch, flat_ids
 from streamer.engine.flat_bert import FlatBert
+from streamer.engine.flat_heads import FlatHeads
 from streamer.engine.independent import IndependentLabelModel
 from streamer.engine.staging import Transfers
 
@@ -73,6 +74,7 @@ class FlatIndependent:
         self._kernels = kernels
         self._transfers = transfers
         self._encoder = FlatBert(model.encoder, kernels)
+        self._heads = FlatHeads(model, kernels, model.encoder.embeddings.word_embeddings.weight.dtype)
         model.encoder.encoder.layer = nn.ModuleList()
 
     @property
@@ -124,4 +126,4 @@ class FlatIndependent:
         batch = batch.with_bounds(*bounds)
         states = self._encoder.states(torch.cat([self._encoder.embed(ids, positions), queries]), batch)
         label_features = states[batch.tokens :].float() + vectors
-        return self._model.compare(self._kernels.means(states, batch), of_text, label_features)
+        return self._heads(self._kernels.means(states, batch), of_text, label_features)

@@ -26,6 +26,7 @@ class FlatModernBert:
     """The layers of a ModernBertModel; the module itself is no longer needed but for what is not a layer."""
 
     def __init__(self, encoder: ModernBertModel, kernels: FlatKernels) -> None:
+        self._kernels = kernels
         self._embeddings = encoder.embeddings
         self._rotary = encoder.rotary_emb
         self._norm = encoder.final_norm
@@ -40,7 +41,8 @@ class FlatModernBert:
 
         No queries in the batch.
         """
-        states = self._embeddings(inputs_embeds=words)
+        in_usual_size = self._kernels.in_usual_size
+        states, positions = self._embeddings(inputs_embeds=in_usual_size(words)), in_usual_size(positions)
         rotations = {
             kind: self._rotation(states, positions, kind) for kind in {layer.attention_type for layer in self._layers}
         }
@@ -86,10 +88,11 @@ class _Layer:
     def of_wanted(self, states: Tensor, wanted: Wanted, rotations: Mapping[str, Rotation]) -> Tensor:
         qkv = self._rotated(states, rotations)
         hidden = self._heads * self._head_dim
+        index = self._kernels.in_usual_size(wanted.index)
         attended = self._kernels.attend_from(
-            qkv[wanted.index, :hidden], qkv[:, hidden:], wanted, self._heads, reach=self._reach
+            qkv[index, :hidden], qkv[:, hidden:], wanted, self._heads, reach=self._reach
         )
-        return self._after_attention(attended, states[wanted.index])
+        return self._after_attention(attended, states[index])[: len(wanted.index)]
 
     def _rotated(self, states: Tensor, rotations: Mapping[str, Rotation]) -> Tensor:
         return self._turn(self._qkv(self._norm(states)), *rotations[self.attention_type])

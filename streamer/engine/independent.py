@@ -106,14 +106,6 @@ class IndependentLabelModel(nn.Module):
         label_feature = states[:, tokens:].float() + label_vectors.float()  # (batch, labels, hidden)
         return self._logits(self._text(text_feature).unsqueeze(1), self._label(label_feature))
 
-    def compare(self, text_features: Tensor, of_text: Tensor, label_features: Tensor) -> Tensor:
-        """Logits of (text, label) pairs in a flat list.
-
-        text_features (texts, hidden), label_features (pairs, hidden), both float32; of_text (pairs,) is the text of
-        each pair. Returns (pairs,), float32.
-        """
-        return self._logits(self._text(text_features)[of_text], self._label(label_features))
-
     def _text(self, features: Tensor) -> Tensor:
         return normalize(features + self.text_projector(features), dim=-1).float()
 

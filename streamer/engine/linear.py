@@ -12,10 +12,11 @@ from typing import Protocol, cast
 
 import torch
 from torch import Tensor
-from torch.nn.functional import gelu, linear
+from torch.nn.functional import gelu, linear, pad
 
 # rows the weights are laid out for; the layout that oneDNN chooses is the same from some dozens of rows on
 USUAL_ROWS = 1024
+_ROWS_STEP = 16  # what a kernel computes at a time
 
 
 class Projection(Protocol):
@@ -80,3 +81,18 @@ def projection(weight: Tensor, bias: Tensor | None) -> Projection:
     elif weight.dtype is not torch.float32:  # the kernels know no others
         packed = False
     return PackedProjection(weight, bias) if packed else PlainProjection(weight, bias)
+
+
+def padded_rows(rows: Tensor) -> Tensor:
+    """(rows, ...) -> (more rows, ...): zeros behind, up to one of few sizes, at most a sixteenth more than 256 rows.
+
+    oneDNN writes a kernel for each number of rows that it meets and keeps a thousand of them: with batches of any size
+    they fill a gigabyte.
+    """
+    return pad(rows, (0, 0) * (rows.dim() - 1) + (0, _usual_size(len(rows)) - len(rows)))
+
+
+def _usual_size(rows: int) -> int:
+    """The least number, no smaller, of those that divide by 16, and by a sixteenth of the power of two below them."""
+    step = max(_ROWS_STEP, (1 << rows.bit_length()) // 32)
+    return -(-rows // step) * step

@@ -86,6 +86,9 @@ class VarlenKernels:
         mixed = self._among_tokens(everywhere, key, value, batch, reach)
         return mixed[wanted.index].flatten(1)
 
+    def in_usual_size(self, rows: Tensor) -> Tensor:
+        return rows
+
     def means(self, states: Tensor, batch: FlatBatch) -> Tensor:
         tokens = states[: batch.tokens].float()
         return torch.segment_reduce(tokens, "mean", offsets=batch.token_bounds, axis=0, unsafe=True)

@@ -30,6 +30,9 @@ COUNTS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 30, 40, 50, 60)
 TEXTS_OF_CLUSTER = 8  # at least, on average, where the number is looked for
 # finer clusters are merged by a glance, coarse ones are parted by nobody: take the finest that is nearly the best
 NEARLY_BEST = 0.95
+# texts without clear groups part best in two, whatever they are about: so few are believed only where the silhouette
+# speaks of substance (Kaufman and Rousseeuw 1990: above 0.25)
+FEW_CLUSTERS, SUBSTANCE = 3, 0.25
 SILHOUETTE_TEXTS = 2_000  # all pairs of them are compared
 TRIES = 4  # beginnings of k-means, the best of which counts
 
@@ -74,6 +77,7 @@ def cluster_texts(
         of_text = _k_means(points, clusters, seed)
         found.append((silhouette(of_text), of_text))
         advance(1)
+    found = [one for one in found if one[1].max() >= FEW_CLUSTERS or one[0] >= SUBSTANCE] or found
     best = max(value for value, _ in found)
     value, of_text = [one for one in found if one[0] >= best - (1 - NEARLY_BEST) * abs(best)][-1]
     return _by_size(points, of_text, value)

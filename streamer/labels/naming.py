@@ -27,6 +27,12 @@ REMNANTS = frozenset(
     ("ain", "aren", "couldn", "didn", "doesn", "don", "hadn", "hasn", "haven", "isn", "ll", "re", "shouldn", "ve",
      "wasn", "weren", "won", "wouldn")
 )  # fmt: skip
+# how mails begin and end: in every group, and the name of none
+COURTESIES = frozenset(
+    ("best", "cheers", "dear", "folks", "greetings", "guys", "hello", "hey", "hi", "kind", "kindly", "madam", "morning",
+     "please", "regards", "sincerely", "sir", "team", "thank", "thanks", "yours")
+)  # fmt: skip
+NAMELESS = REMNANTS | COURTESIES
 
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 
@@ -65,7 +71,7 @@ def _terms(text: str) -> Iterator[str]:
 
     before = None
     for word in WORD.findall(text.lower()):
-        if len(word) < 2 or not word.isalpha() or word in ENGLISH_STOP_WORDS or word in REMNANTS:
+        if len(word) < 2 or not word.isalpha() or word in ENGLISH_STOP_WORDS or word in NAMELESS:
             before = None
             continue
         yield word

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -99,12 +100,13 @@ class KafkaSink:
         `flush`, many at a time. Raises UsageError when the broker refuses the login."""
         topic, key, value, headers, timestamp_ms, _ = message
         facts = self._topics.get(topic)
-        refusal = None if facts is None else _known_refusal(facts, message)
-        if refusal is not None:
-            self._settled.append((on_delivered, refusal))
-            return
+        if facts is not None and (key is None or timestamp_ms):
+            refusal = _known_refusal(facts, key, timestamp_ms)
+            if refusal is not None:
+                self._settled.append((on_delivered, refusal))
+                return
         size = (0 if value is None else len(value)) + (0 if key is None else len(key))
-        report = self._reporter(topic, size, on_delivered)
+        report = partial(self._report, self._outstanding, size, topic, on_delivered)
         own: list[tuple[str, str | bytes | None]] | None = list(headers) if headers else None
         while True:
             try:
@@ -156,17 +158,18 @@ class KafkaSink:
     def _reaction(self, error: KafkaError) -> StreamerError:
         return self._failures.reaction(error)
 
-    def _reporter(
-        self, topic: str, size: int, on_delivered: OnDelivered
-    ) -> Callable[[KafkaError | None, Message], None]:
-        counted_in = self._outstanding
-
-        def report(error: KafkaError | None, _message: Message) -> None:
-            counted_in.size_bytes -= size
-            if self._open:
-                on_delivered(None if error is None else self._outcome(error, topic))
-
-        return report
+    def _report(
+        self,
+        counted_in: Outstanding,
+        size: int,
+        topic: str,
+        on_delivered: OnDelivered,
+        error: KafkaError | None,
+        _message: Message,
+    ) -> None:
+        counted_in.size_bytes -= size
+        if self._open:
+            on_delivered(None if error is None else self._outcome(error, topic))
 
     def _outcome(self, error: KafkaError, topic: str) -> DeliveryOutcome:
         if error.code() in _REFUSED:
@@ -179,13 +182,14 @@ class KafkaSink:
         return DeliveryError(f"topic {topic!r}: a message could not be delivered: {reason(error)}")
 
 
-def _known_refusal(facts: TopicFacts, message: Outbound) -> Refused | None:
-    if message.key is None and facts.compacted:
+def _known_refusal(facts: TopicFacts, key: bytes | None, timestamp_ms: int | None) -> Refused | None:
+    if key is None and facts.compacted:
         return Refused("the topic is compacted and takes no message without a key")
-    if message.timestamp_ms:
-        ahead_ms = message.timestamp_ms - int(time.time() * 1000)
-        if facts.timestamp_after_max_ms is not None and ahead_ms > facts.timestamp_after_max_ms:
-            return Refused(f"the timestamp lies more than {facts.timestamp_after_max_ms} ms in the future")
-        if facts.timestamp_before_max_ms is not None and -ahead_ms > facts.timestamp_before_max_ms:
-            return Refused(f"the timestamp lies more than {facts.timestamp_before_max_ms} ms in the past")
+    before_max_ms, after_max_ms = facts.timestamp_before_max_ms, facts.timestamp_after_max_ms
+    if timestamp_ms and not (before_max_ms is None and after_max_ms is None):
+        ahead_ms = timestamp_ms - time.time() * 1000
+        if after_max_ms is not None and ahead_ms > after_max_ms:
+            return Refused(f"the timestamp lies more than {after_max_ms} ms in the future")
+        if before_max_ms is not None and -ahead_ms > before_max_ms:
+            return Refused(f"the timestamp lies more than {before_max_ms} ms in the past")
     return None

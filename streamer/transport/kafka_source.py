@@ -212,13 +212,14 @@ class KafkaSource:
         envelopes: list[Envelope[None]] = []
         at: Partition | None = None
         held: Held | None = None
+        new = tuple.__new__
         for message in messages:
             error = message.error()
             if error is not None:
                 if error.code() != KafkaError._PARTITION_EOF:
                     self._failures.on_error(error, message.topic())
                 continue
-            position = Position(message.topic(), message.partition(), message.offset())  # type: ignore[arg-type]
+            position = new(Position, (message.topic(), message.partition(), message.offset()))
             if position[:2] != at:  # a partition's messages come many in a row
                 at = position.at
                 held = self._held.get(at)
@@ -227,17 +228,8 @@ class KafkaSource:
             if held.origin is None:
                 held.origin = position.offset
             held.written_ms = timestamp_ms = timestamp_of(message)
-            envelopes.append(
-                Envelope(
-                    position,
-                    held.epoch,
-                    message.key(),
-                    headers_of(message),
-                    timestamp_ms,
-                    message.value(),
-                    None,
-                )
-            )
+            record = (position, held.epoch, message.key(), headers_of(message), timestamp_ms, message.value(), None)
+            envelopes.append(new(Envelope, record))
         return envelopes
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:

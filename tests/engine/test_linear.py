@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import gelu, linear
 
-from streamer.engine.linear import PackedProjection, PlainProjection, Projection, projection
+from streamer.engine.linear import PackedProjection, PlainProjection, Projection, padded_rows, projection
 
 needs_mkldnn = pytest.mark.skipif("mkldnn" not in torch.__config__.show().lower(), reason="torch without oneDNN")
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 0.06}  # of values up to about 6
@@ -43,3 +45,17 @@ def test_both_kinds_are_the_operations_written_out(
 def test_the_cpu_takes_packed_weights_and_other_devices_plain_ones() -> None:
     assert isinstance(projection(torch.zeros(4, 4), None), PackedProjection)
     assert isinstance(projection(torch.zeros(4, 4, device="meta"), None), PlainProjection)
+
+
+@given(st.integers(1, 20_000))
+def test_padded_rows_are_the_rows_and_few_zeros_behind(rows: int) -> None:
+    given_rows = torch.arange(1.0, rows + 1).unsqueeze(1)
+    padded = padded_rows(given_rows)
+    assert torch.equal(padded[:rows], given_rows)
+    assert not padded[rows:].any()
+    assert len(padded) - rows < max(16, rows / 16)
+
+
+def test_padded_rows_come_in_few_sizes() -> None:
+    # each size is a kernel that oneDNN writes, for every shape of weights
+    assert len({len(padded_rows(torch.empty(rows))) for rows in range(1, 4097)}) <= 100

@@ -36,6 +36,15 @@ def test_groups_that_lie_apart_are_found_with_their_number_and_stand_by_size() -
     assert found.nearness.max() <= 1.0001
 
 
+def test_texts_without_clear_groups_are_not_just_parted_in_two() -> None:
+    random = np.random.default_rng(3)
+    vectors = random.standard_normal((200, 8)).astype(np.float32)
+    vectors[:, 0] *= 2.0  # parts best in two, but hardly
+    found = cluster(["12 34"] * 200, vectors)
+    assert found.silhouette < 0.25
+    assert found.of_text.max() >= 3
+
+
 def test_words_tell_apart_what_the_model_does_not() -> None:
     texts, vectors, kinds = themes()
     vectors[np.array(kinds) == 2] = vectors[np.array(kinds) == 1].mean(axis=0)

@@ -25,6 +25,13 @@ def test_terms_are_frequent_in_their_cluster_and_rare_in_others() -> None:
     assert all(one[0][1] == 1 and one[-1][1] > 0 and len(one) <= CANDIDATES for one in terms[:2])
 
 
+def test_courtesies_name_nothing() -> None:
+    texts = ["Dear team, my parcel is late. Kind regards"] * 5 + ["Hi, the card was declined, thanks"] * 5
+    first, second = ({term for term, _ in one} for one in salient_terms(texts, np.array([0] * 5 + [1] * 5)))
+    assert first == {"parcel", "late"}
+    assert second == {"card", "declined"}
+
+
 def test_texts_without_words_have_no_terms() -> None:
     assert salient_terms(["12 34", "56"], np.array([0, 1])) == [[], []]
 
