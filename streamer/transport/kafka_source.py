@@ -31,7 +31,8 @@ from streamer.transport.kafka_positions import REQUEST_TIMEOUT_S, Positions, acc
 
 # how long a commit that is waited for is tried while the group rebalances: members answer within a heartbeat or two
 _REBALANCE_S = 8.0
-_COMMIT_AGAIN_S = 0.1
+_AGAIN_S = 0.1
+_NEWS_S = 1.0  # until all brokers of a cluster know of a topic that was made at one of them
 _FETCH_BYTES = 52_428_800  # librdkafka's own default
 
 # a commit that fails so came from a member whose partitions went elsewhere: the new owner reads those records again
@@ -157,7 +158,7 @@ class KafkaSource:
                 later = error.args[0].code() == KafkaError.REBALANCE_IN_PROGRESS and self._open and not self._telling
                 if not later or time.monotonic() >= deadline_s:
                     raise
-            time.sleep(_COMMIT_AGAIN_S)
+            time.sleep(_AGAIN_S)
 
     def _on_failed_commit(self, error: KafkaError) -> None:
         if error.code() not in _NO_LONGER_OURS:
@@ -267,9 +268,13 @@ class KafkaSource:
     def _require_topics(self) -> None:
         """The consumer protocol never tells of a missing topic, so ask. A broker that cannot be reached yet may come
         up while we poll."""
+        deadline_s = time.monotonic() + _NEWS_S
         for topic in self._topics:
             try:
                 error = self._consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic].error
+                while error is not None and time.monotonic() < deadline_s:
+                    time.sleep(_AGAIN_S)
+                    error = self._consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic].error
             except KafkaException as unreachable:
                 self._log.warning("topics not checked", text=reason(unreachable))
                 return
