@@ -9,9 +9,10 @@ TORCH_INDEX ?=
 BROKERS ?=
 # Tests mostly wait: for brokers, for processes that start. More workers than cores make them slower.
 TEST_WORKERS ?= 2
+PYTEST_OPTIONS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test check lint types format schemas kafka-up kafka-down kafka-status bench model load-backlog \
+.PHONY: help demo install test coverage check lint types format schemas kafka-up kafka-down kafka-status bench model load-backlog \
 	bench-gpu load-end-to-end load-faults load-network load-sigterm load-delivery-cost load-framework-cost \
 	load-backpressure load-fairness load-scale load-cache load-few-shot load-start wheel tools lint-docker audit clean
 
@@ -40,8 +41,11 @@ install: $(VENV)/.run  ## make the environment
 demo: $(VENV)/.run  ## label the shipped tickets and posts: no Kafka, no network, no settings
 	@$(BIN)/streamer demo
 
-test: $(VENV)/.test  ## run the tests, with branch coverage
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(TEST_WORKERS) --dist loadscope --cov --cov-report=term:skip-covered
+test: $(VENV)/.test  ## run the tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(TEST_WORKERS) --dist loadscope $(PYTEST_OPTIONS)
+
+coverage:  ## run the tests and show their branch coverage; takes a quarter longer
+	$(MAKE) test PYTEST_OPTIONS='--cov --cov-report=term:skip-covered'
 
 check: lint types test  ## what CI runs
 
