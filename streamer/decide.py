@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import compress, islice
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,16 +109,9 @@ def _labels(facet: Facet, logits: Matrix, scores: Matrix) -> list[tuple[str, ...
         # of the logits, for rounding makes equals
         return [alone[column] for column in logits.argmax(axis=1).tolist()]
     given = scores >= facet.threshold
-    # few combinations come again and again; their bits find them (numpy strips the same zeros of the same bits)
-    bits = np.packbits(given, axis=1)
-    combinations: dict[bytes, tuple[str, ...]] = {}
-    labels = []
-    for row, key in enumerate(bits.view(f"S{bits.shape[1]}")[:, 0].tolist()):
-        combination = combinations.get(key)
-        if combination is None:
-            combination = combinations[key] = tuple(compress(names, given[row].tolist()))
-        labels.append(combination)
-    return labels
+    ends = given.sum(axis=1).cumsum().tolist()
+    flat = np.array(names, dtype=object)[np.nonzero(given)[1]].tolist()
+    return [tuple(flat[first:end]) for first, end in zip([0, *ends], ends, strict=False)]
 
 
 def holds(route: Route, facet: FacetVerdict) -> bool:
