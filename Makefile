@@ -14,7 +14,7 @@ PYTEST_OPTIONS ?=
 .DEFAULT_GOAL := help
 .PHONY: help demo install test coverage check lint types format schemas kafka-up kafka-down kafka-status bench model load-backlog \
 	bench-gpu load-end-to-end load-faults load-network load-sigterm load-delivery-cost load-framework-cost \
-	load-backpressure load-fairness load-scale load-cache load-few-shot load-start wheel tools lint-docker audit clean
+	load-backpressure load-fairness load-scale load-cache load-few-shot load-start wheel tools lint-docker audit compare-variants clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -145,6 +145,10 @@ load-cache: $(VENV)/.test  ## what the score cache costs and gives
 
 load-few-shot: $(VENV)/.test  ## eight examples a label, each benchmark set: CORPUS=file.parquet WORK=folder; goes on where it was
 	$(BIN)/python -m load_tests.few_shot $(CORPUS) --work $(WORK)
+
+compare-variants: $(VENV)/.test  ## three ways for labels to meet a text, three seeds: as for model, but WORK=folder; goes on where it was
+	$(BIN)/python -m load_tests.compare_variants $(CORPUS) --start $(ENCODER) --work $(WORK) \
+		$(if $(WORDNET),--wordnet $(WORDNET)) --written streamer/tuning/written.jsonl --leave-out stackoverflow20
 
 load-start: $(VENV)/.test  ## from start to ready, stage by stage
 	$(BIN)/python -m load_tests.start

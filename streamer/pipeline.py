@@ -39,8 +39,8 @@ TAKE_IN_S = 0.02
 COMMIT_SHARE = 0.3
 # one window on the device and one behind it: more would only age in the queue
 WINDOWS_UNDER_WAY = 2
-# decided, encoded and sent together: what is made of so many stays in the processor's cache meanwhile
-HAND_OUT_RECORDS = 128
+# decided, encoded and sent together: more than a large window would only hold up the first of them
+HAND_OUT_RECORDS = 1024
 
 _Scored: TypeAlias = tuple[Envelope[Document | Reject], Scores | Reject]
 

@@ -1,4 +1,4 @@
-"""The bundled model's heads over flat batches: what `IndependentLabelModel.score` makes of features.
+"""The bundled model's heads over flat batches: what `IndependentLabelModel.compare` defines.
 
 Enters: features of texts and of labels. Leaves: logits. Each label of each text costs a row here, so matrix products
 are as the encoder's: weights laid out once, in the encoder's number format, and what the text alone decides is computed

@@ -104,7 +104,12 @@ class IndependentLabelModel(nn.Module):
         states = encode_with_queries(self.encoder, torch.cat([text, queries], 1), tokens, mask)
         text_feature = _masked_mean(states[:, :tokens], mask)  # (batch, hidden)
         label_feature = states[:, tokens:].float() + label_vectors.float()  # (batch, labels, hidden)
-        return self._logits(self._text(text_feature).unsqueeze(1), self._label(label_feature))
+        return self.compare(text_feature.unsqueeze(1), label_feature)
+
+    def compare(self, text_features: Tensor, label_features: Tensor) -> Tensor:
+        """Logits of labels by their features and the text's: (batch, 1, hidden), (batch, labels, hidden), both float32
+        -> (batch, labels), float32."""
+        return self._logits(self._text(text_features), self._label(label_features))
 
     def _text(self, features: Tensor) -> Tensor:
         return normalize(features + self.text_projector(features), dim=-1).float()

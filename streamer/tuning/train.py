@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -17,9 +17,10 @@ from random import Random
 import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax
 
+from streamer.engine.bert import Bert
 from streamer.engine.independent import ARCHITECTURE, IndependentConfig, IndependentLabelModel
 from streamer.engine.loading import CONFIG, TOKENIZER, WEIGHTS, load_independent, read_config, save_independent
 from streamer.engine.padding import pad
@@ -80,35 +81,45 @@ def start_model(directory: Path) -> IndependentLabelModel:
     return model
 
 
-class Trainer:
-    """Owns model, optimizer and sampler for one run."""
+def draw_batches(sources: Sequence[Source], settings: TrainSettings) -> Iterator[list[Example]]:
+    """Batches without end, decided by the seed alone: texts of about equal length in each.
 
-    def __init__(
-        self, *, start: Path, sources: Sequence[Source], settings: TrainSettings, device: str, out: Path
-    ) -> None:
-        torch.manual_seed(settings.seed)
-        self._random = Random(settings.seed)
+    The number of labels grows over the first half of the run.
+    """
+    random, step = Random(settings.seed), 0
+    while True:
+        grown = min(1.0, 2.0 * step / settings.steps)
+        most = round(settings.fewest_labels + grown * (settings.most_labels - settings.fewest_labels))
+        drawn = draw_examples(sources, random, settings.window, most)
+        drawn.sort(key=lambda example: len(example.text))
+        batches = [drawn[i : i + settings.batch] for i in range(0, len(drawn), settings.batch)]
+        random.shuffle(batches)
+        while batches:
+            yield batches.pop()
+            step += 1
+
+
+def token_ids(tokenizer: Tokenizer, texts: Sequence[str], most: int) -> list[list[int]]:
+    """Token ids, cut to `most`, the closing SEP kept."""
+    encoded = tokenizer.encode_batch_fast([text[: 16 * most] for text in texts])
+    return [e.ids if len(e.ids) <= most else e.ids[: most - 1] + e.ids[-1:] for e in encoded]
+
+
+class Descent:
+    """Walks a model down its loss by the rates of a TrainSettings. What of it is not the encoder are heads."""
+
+    def __init__(self, model: nn.Module, encoder: Bert, settings: TrainSettings) -> None:
+        self._model = model
         self._settings = settings
-        self._sources = sources
-        self._device = torch.device(device)
-        self._out = out
-        self._tokenizer_json = (start / TOKENIZER).read_text(encoding="utf-8")
-        self._tokenizer: Tokenizer = Tokenizer.from_str(self._tokenizer_json)
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
-        # no dropout: a run sees most texts once, and the encoder is already well pre-trained
-        self.model = start_model(start).to(self._device).eval()
         # word vectors stay as pre-trained: words the mixture lacks keep their place beside those it has, and a
         # dense gradient of the whole vocabulary is a quarter of a step's time on a CPU
-        self.model.encoder.embeddings.word_embeddings.requires_grad_(False)
-        encoder = [p for p in self.model.encoder.parameters() if p.requires_grad]
-        owned = {id(p) for p in self.model.encoder.parameters()}
-        heads = [p for p in self.model.parameters() if id(p) not in owned]
-        self._optimizer = torch.optim.AdamW(
-            [{"params": encoder, "lr": settings.encoder_rate}, {"params": heads, "lr": settings.head_rate}],
-            weight_decay=settings.weight_decay,
-            fused=True,
-        )
+        encoder.embeddings.word_embeddings.requires_grad_(False)
+        owned = {id(p) for p in encoder.parameters()}
+        groups = [
+            {"params": [p for p in encoder.parameters() if p.requires_grad], "lr": settings.encoder_rate},
+            {"params": [p for p in model.parameters() if id(p) not in owned], "lr": settings.head_rate},
+        ]
+        self._optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, self._rate)
 
     def _rate(self, step: int) -> float:
@@ -119,15 +130,41 @@ class Trainer:
         done = (step - settings.warm_up_steps) / max(1, settings.steps - settings.warm_up_steps)
         return max(0.02, 1.0 - 0.98 * done)
 
+    def step(self, loss: Tensor) -> float:
+        """One step down; returns the loss as it was."""
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._settings.clip_norm)
+        self._optimizer.step()
+        self._schedule.step()
+        return float(loss.detach())
+
+
+class Trainer:
+    """Owns model, optimizer and sampler for one run."""
+
+    def __init__(
+        self, *, start: Path, sources: Sequence[Source], settings: TrainSettings, device: str, out: Path
+    ) -> None:
+        torch.manual_seed(settings.seed)
+        self._settings = settings
+        self._batches = draw_batches(sources, settings)
+        self._device = torch.device(device)
+        self._out = out
+        self._tokenizer_json = (start / TOKENIZER).read_text(encoding="utf-8")
+        self._tokenizer: Tokenizer = Tokenizer.from_str(self._tokenizer_json)
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        # no dropout: a run sees most texts once, and the encoder is already well pre-trained
+        self.model = start_model(start).to(self._device).eval()
+        self._descent = Descent(self.model, self.model.encoder, settings)
+
     def run(self, progress: Progress) -> None:
         """Train for the set number of steps, then save half-precision weights."""
         settings = self._settings
-        pending: list[list[Example]] = []
         loss_sum, since = 0.0, 0
         for step in range(settings.stop_after):
-            if not pending:
-                pending = self._window(step)
-            loss_sum += self._step(pending.pop())
+            loss_sum += self._step(next(self._batches))
             since += 1
             if (step + 1) % 20 == 0 or step + 1 == settings.stop_after:
                 progress(step + 1, loss_sum / since)
@@ -136,28 +173,13 @@ class Trainer:
                 self._save(step + 1)
         self._save(settings.stop_after)
 
-    def _window(self, step: int) -> list[list[Example]]:
-        """Batches of about equal text length; the number of labels grows over the first half of the run."""
-        settings = self._settings
-        grown = min(1.0, 2.0 * step / settings.steps)
-        most = round(settings.fewest_labels + grown * (settings.most_labels - settings.fewest_labels))
-        drawn = draw_examples(self._sources, self._random, settings.window, most)
-        drawn.sort(key=lambda example: len(example.text))
-        batches = [drawn[i : i + settings.batch] for i in range(0, len(drawn), settings.batch)]
-        self._random.shuffle(batches)
-        return batches
-
-    def _ids(self, texts: Sequence[str], most: int) -> list[list[int]]:
-        """Token ids, cut to `most`, the closing SEP kept."""
-        encoded = self._tokenizer.encode_batch_fast([text[: 16 * most] for text in texts])
-        return [e.ids if len(e.ids) <= most else e.ids[: most - 1] + e.ids[-1:] for e in encoded]
-
     def _step(self, batch: Sequence[Example]) -> float:
         settings = self._settings
         wordings = sorted({label for example in batch for label in example.labels}, key=lambda w: (len(w), w))
         place = {label: i for i, label in enumerate(wordings)}
-        label_ids = self._ids(wordings, settings.label_tokens)
-        text_ids, text_mask = pad(self._ids([example.text for example in batch], settings.text_tokens))
+        label_ids = token_ids(self._tokenizer, wordings, settings.label_tokens)
+        texts = [example.text for example in batch]
+        text_ids, text_mask = pad(token_ids(self._tokenizer, texts, settings.text_tokens))
         chosen, shown = pad([[place[label] for label in example.labels] for example in batch])
         holds, _ = pad([example.holds for example in batch])
         put = [t.to(self._device) for t in (text_ids, text_mask, chosen, shown, holds)]
@@ -166,12 +188,7 @@ class Trainer:
             vectors = self._label_vectors(label_ids)  # (distinct labels, hidden)
             logits = self.model(text_ids, text_mask, vectors[chosen])  # (batch, labels)
         loss = loss_of(logits, holds.float(), shown, gamma=settings.focal_gamma, softmax_share=settings.softmax_share)
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
-        self._optimizer.step()
-        self._schedule.step()
-        return float(loss.detach())
+        return self._descent.step(loss)
 
     def _label_vectors(self, ids: Sequence[Sequence[int]]) -> Tensor:
         """Vectors (labels, hidden) of wordings sorted by length, a group at a time: little padding."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,8 @@ from streamer.engine.loading import CONFIG, TOKENIZER, WEIGHTS, load_independent
 from streamer.errors import UsageError
 from streamer.tuning.data import LabelledSet
 from streamer.tuning.pretrain import run_pretrain
-from streamer.tuning.recipe import SetSource
-from streamer.tuning.train import Trainer, TrainSettings, loss_of, start_model
+from streamer.tuning.recipe import Example, SetSource
+from streamer.tuning.train import Trainer, TrainSettings, draw_batches, loss_of, start_model
 
 LETTERS = ("alpha", "beta", "gamma", "delta")
 TEXTS = LabelledSet(
@@ -53,6 +54,16 @@ def test_training_overfits_32_texts_and_the_model_written_is_the_model_trained(
         vectors = [model.encode_labels(ids, mask)[None] for model in (one.model, written)]
         logits = [m(ids, mask, v) for m, v in zip((one.model, written), vectors, strict=True)]
     torch.testing.assert_close(logits[0], logits[1], atol=0.1, rtol=0.02)  # weights are stored in half precision
+
+
+def test_batches_are_decided_by_the_seed_alone() -> None:
+    sources = [SetSource(TEXTS, kind="", weight=1.0)]
+
+    def drawn(seed: int) -> list[list[Example]]:
+        return list(islice(draw_batches(sources, settings(50, seed=seed)), 9))
+
+    assert drawn(3) == drawn(3) != drawn(4)
+    assert [len(batch) for batch in drawn(3)] == [32] * 9
 
 
 def test_same_seed_same_weights(tiny_bundled: Path, tmp_path: Path) -> None:
