@@ -41,8 +41,8 @@ class Delivery(Protocol):
     def start(self, envelopes: Sequence[Envelope[None]]) -> Mapping[Position, Reject]:
         """Records were read. Those whose output is known to be refused, by position: they go to the dead letters."""
 
-    def holds(self, envelope: Envelope[object]) -> bool:
-        """Whether work on this record still counts."""
+    def epochs(self) -> Mapping[tuple[str, int], int]:
+        """Epochs whose work still counts, by topic and partition; work of others is to be dropped."""
 
     def send(self, envelope: Envelope[object], messages: Sequence[Outbound]) -> None:
         """The end of a record: the messages that it came to. In reading order per partition."""
@@ -125,12 +125,13 @@ class AtLeastOnce:
         """Nothing to take up."""
 
     def start(self, envelopes: Sequence[Envelope[None]]) -> Mapping[Position, Reject]:
+        start = self._offsets.start
         for envelope in envelopes:
-            self._offsets.start(envelope.position, envelope.epoch)
+            start(envelope.position, envelope.epoch)
         return {}
 
-    def holds(self, envelope: Envelope[object]) -> bool:
-        return self._offsets.holds(envelope.position, envelope.epoch)
+    def epochs(self) -> Mapping[tuple[str, int], int]:
+        return self._offsets.epochs()
 
     def send(self, envelope: Envelope[object], messages: Sequence[Outbound]) -> None:
         if self._waiting or self._sink.full:
@@ -172,7 +173,7 @@ class AtLeastOnce:
             raise self._failure
         while self._waiting and not self._sink.full:
             envelope, messages = self._waiting.popleft()
-            if self.holds(envelope):
+            if self._offsets.holds(envelope.position, envelope.epoch):
                 self._put(envelope, messages)
         return outstanding + len(self._waiting)
 

@@ -107,15 +107,18 @@ class _ScoreTexts:
     def __init__(self, names: Sequence[str]) -> None:
         texts, blank = [orjson.dumps(name) + b":" for name in names], b"0" * _digits().shape[1]
         self._template = np.frombuffer(b",".join(text + blank for text in texts), np.uint8)
-        # where each character of each score stands: (labels * characters,)
+        # where each score stands
         ends = np.cumsum([len(text) + len(blank) + 1 for text in texts]) - 1
-        self._places = (ends[:, None] - np.arange(len(blank), 0, -1)).reshape(-1)
+        self._places = [slice(end - len(blank), end) for end in ends.tolist()]
 
     def of(self, scores: NDArray[np.float64]) -> list[bytes]:
         """(documents, labels) -> a text for each document."""
         rows = np.empty((len(scores), len(self._template)), np.uint8)
         rows[:] = self._template
-        rows[:, self._places] = _digits()[np.rint(scores * _STEPS).astype(np.intp)].reshape(len(scores), -1)
+        whole = np.dtype((np.void, _digits().shape[1]))  # a score's characters as one value: copied at once
+        digits = _digits().view(whole)[:, 0][np.rint(scores * _STEPS).astype(np.intp)]
+        for label, place in enumerate(self._places):
+            rows[:, place].view(whole)[:, 0] = digits[:, label]
         texts: list[bytes] = rows.view(f"S{rows.shape[1]}")[:, 0].tolist()
         return texts
 

@@ -51,6 +51,10 @@ class Offsets:
         ledger.order.append(position.offset)
         self._uncommitted += 1
 
+    def epochs(self) -> dict[tuple[str, int], int]:
+        """Epochs whose work still counts, by topic and partition."""
+        return {at: ledger.epoch for at, ledger in self._ledgers.items()}
+
     def holds(self, position: Position, epoch: int) -> bool:
         """Whether work on this record still counts: its partition is held, in the same epoch."""
         ledger = self._ledgers.get(position[:2])

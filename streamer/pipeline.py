@@ -248,12 +248,12 @@ class Pipeline:
     def _hand_out(self, envelopes: Sequence[Envelope[Document | Reject]], result: WindowScores | None) -> None:
         """Decide, encode and send a window in its order; work of partitions no longer held is dropped."""
         answers = iter(() if result is None else result.scores)
-        holds, send = self._delivery.holds, self._delivery.send
+        epochs, send = self._delivery.epochs(), self._delivery.send
         held: list[_Scored] = []
         for envelope in envelopes:
             payload = envelope.payload
             answer = payload if isinstance(payload, Reject) else next(answers)
-            if holds(envelope):
+            if epochs.get(envelope.position[:2]) == envelope.epoch:
                 held.append((envelope, answer))
         for first in range(0, len(held), HAND_OUT_RECORDS):
             part = held[first : first + HAND_OUT_RECORDS]

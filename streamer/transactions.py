@@ -95,8 +95,8 @@ class ExactlyOnce:
             self._offsets.start(envelope.position, envelope.epoch)
         return self._rejects
 
-    def holds(self, envelope: Envelope[object]) -> bool:
-        return self._offsets.holds(envelope.position, envelope.epoch)
+    def epochs(self) -> Mapping[tuple[str, int], int]:
+        return self._offsets.epochs()
 
     def send(self, envelope: Envelope[object], messages: Sequence[Outbound]) -> None:
         if self._rewinding:
@@ -107,7 +107,7 @@ class ExactlyOnce:
             self._put(envelope, messages)
 
     def _put(self, envelope: Envelope[object], messages: Sequence[Outbound]) -> None:
-        if not self.holds(envelope):
+        if not self._offsets.holds(envelope.position, envelope.epoch):
             return
         if not self._open and not self._begin():
             return

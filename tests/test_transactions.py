@@ -77,7 +77,7 @@ class Member(GroupListener):
 
     def answer(self, count: int) -> None:
         for one in self.under_way[:count]:
-            if self.delivery.holds(one):
+            if self.delivery.epochs().get(one.position.at) == one.epoch:
                 topic = "out" if one.payload is None else "dead"
                 value = str(one.position).encode() + self._world.value
                 message = Outbound(topic, one.key, value, (), None, topic == "dead")
