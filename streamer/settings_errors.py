@@ -46,6 +46,8 @@ def one_line(error: ValidationError, root: type[BaseModel], *, below: int = 0) -
         text = f"unknown key{near(str(first['loc'][-1]), _keys_at(root, first['loc'][:-1]))}"
     elif first["type"] == "missing":
         text = "is missing"
+    elif first.get("ctx", {}).get("class_name") == "SecretRef":
+        text = "no secret stands in the settings themselves; write {file: PATH} or {env: NAME}"
     else:
         text = first["msg"].removeprefix("Value error, ")
         shown = first["type"] not in {"value_error", "too_short", *_NOT_A_MAPPING}

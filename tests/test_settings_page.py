@@ -66,3 +66,11 @@ def test_a_token_that_keeps_nobody_out_is_refused(token: str, said: str, monkeyp
 def test_a_token_that_is_missing_is_one_clear_line() -> None:
     with pytest.raises(UsageError, match=r"^/no/such: .+; page\.token refers to it$"):
         settings({"token": {"file": "/no/such"}}).page.read_token()
+
+
+def test_a_token_in_the_settings_themselves_is_refused_and_not_repeated() -> None:
+    with pytest.raises(UsageError) as told:
+        settings({"token": GOOD_TOKEN})
+    assert str(told.value) == (
+        "test: page.token: no secret stands in the settings themselves; write {file: PATH} or {env: NAME}"
+    )
