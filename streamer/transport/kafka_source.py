@@ -271,16 +271,18 @@ class KafkaSource:
         deadline_s = time.monotonic() + _NEWS_S
         for topic in self._topics:
             try:
-                error = self._consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic].error
-                while error is not None and time.monotonic() < deadline_s:
+                while (error := self._topic_error(topic)) is not None and time.monotonic() < deadline_s:
                     time.sleep(_AGAIN_S)
-                    error = self._consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic].error
             except KafkaException as unreachable:
                 self._log.warning("topics not checked", text=reason(unreachable))
                 return
             if error is not None:
                 self._failures.on_error(error, topic)
                 self._failures.raise_first()
+
+    def _topic_error(self, topic: str) -> KafkaError | None:
+        error: KafkaError | None = self._consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic].error
+        return error
 
     def _on_committed(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         self._listener.on_committed({} if error is not None else accepted(partitions))
